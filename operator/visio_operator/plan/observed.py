@@ -1,0 +1,120 @@
+"""Everything a decision may look at, and how old it is.
+
+The records are projections: never whole bodies of pods or nodes. Times are unix seconds, ages are taken against `now`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A Deployment, StatefulSet, CronJob or Job of one part, as the API server last reported it."""
+
+    kind: str
+    name: str
+    part: str
+    desired: int = 1
+    ready: int = 0
+    updated: int = 0
+    images: tuple[str, ...] = ()
+    current: bool = False
+    """The controller has seen the newest generation."""
+    succeeded: bool = False
+    """A Job that has completed."""
+    failed: str = ""
+    """Why a Job or a rollout failed; empty while it has not."""
+    fingerprint: str = ""
+    """Digest of the manifest this object was last applied from."""
+
+
+@dataclass(frozen=True)
+class CaptionsServer:
+    """One Kyutai speech-to-text pod; slots are None while they could not be read."""
+
+    pod: str
+    node: str
+    ready: bool
+    serving: bool
+    used: int | None
+    total: int | None
+    read_at: float
+    """When the slots were last read successfully; 0 for never."""
+    created: float
+    terminating: bool = False
+    deletion_cost: int = 0
+
+
+@dataclass(frozen=True)
+class TranscriptionWorker:
+    """One transcription pod (worker and WhisperX on one GPU)."""
+
+    pod: str
+    node: str
+    ready: bool
+    busy: bool | None
+    created: float
+    terminating: bool = False
+    deletion_cost: int = 0
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The transcription queue; `waiting` is None while Redis could not be read."""
+
+    waiting: int | None = None
+    read_at: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class GpuNode:
+    """One node of a GPU pool."""
+
+    name: str
+    pool: str
+    ready: bool
+    gpus: int
+    """Allocatable GPUs; 0 until the driver and the device plugin are there."""
+    cordoned: bool
+    created: float
+    zone: str = ""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The provider's pool object; `found` is False when there is none of that name."""
+
+    name: str
+    found: bool
+    desired: int = 0
+    minimum: int = 0
+    maximum: int = 0
+    autoscaling: bool = False
+    error: str = ""
+    owner: str = ""
+    """Who sizes it, from our annotation: namespace/name of a VisioDeployment; empty when nobody does."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A snapshot of one deployment's world."""
+
+    uid: str
+    namespace: str
+    name: str
+    generation: int = 1
+    workloads: Mapping[str, Workload] = field(default_factory=dict)
+    """By part name."""
+    secret_keys: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Keys of the Secrets that the spec refers to, by Secret name; a Secret that does not exist is missing."""
+    captions: tuple[CaptionsServer, ...] = ()
+    transcribers: tuple[TranscriptionWorker, ...] = ()
+    queue: Queue = field(default_factory=Queue)
+    nodes: tuple[GpuNode, ...] = ()
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    """By name in spec.gpuPools; only pools with a provider are looked up."""
+    memory: Mapping[str, float] = field(default_factory=dict)
+    """Small facts carried from the previous status, such as since when a part could shrink."""

@@ -1,0 +1,111 @@
+"""The plan: a frozen value that says what shall exist, why, and when to look again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Release:
+    """One rung of the release ladder: the images of every part."""
+
+    version: str
+    images: Mapping[str, str]
+    """Image reference by image key: backend, frontend, summary, agents, whisper, livekit, egress, moshi, operator, postgres, redis,
+    garage, coturn."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What differs by version, such as the heartbeat paths; data of the ladder, never an `if version` in a builder."""
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """What one part shall be."""
+
+    part: str
+    replicas: int = 1
+    write: bool = True
+    """Render it now; False while what it needs is not up and it does not exist yet."""
+    waiting_for: str = ""
+    """The reason while `write` is False."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A place in a composed secret value that is filled with the generated value of another key of the same Secret."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class SecretNeed:
+    """A Secret of ours that must exist: `random` keys are filled once with hexadecimal text of that many characters, `composed` ones are
+    joined from literals and references, `fixed` ones are literals that are no secret (user names)."""
+
+    name: str
+    part: str
+    random: Mapping[str, int] = field(default_factory=dict)
+    composed: Mapping[str, tuple[str | Ref, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """What one provider pool shall be; written in a single patch when it differs."""
+
+    name: str
+    provider: str
+    desired: int
+    minimum: int
+    maximum: int
+
+
+@dataclass(frozen=True)
+class PodMark:
+    """A change to one pod: serving label on or off, deletion cost."""
+
+    pod: str
+    serving: bool | None = None
+    deletion_cost: int | None = None
+
+
+@dataclass(frozen=True)
+class NodeMark:
+    """Cordon or un-cordon one node."""
+
+    node: str
+    cordon: bool
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition in the Kubernetes convention; the transition time is added when it is reported."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One decision."""
+
+    release: Release | None
+    """None when the version is unknown: nothing is written then."""
+    parts: Mapping[str, PartPlan]
+    secrets: tuple[SecretNeed, ...] = ()
+    pools: tuple[PoolPlan, ...] = ()
+    pods: tuple[PodMark, ...] = ()
+    nodes: tuple[NodeMark, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    invalid: tuple[str, ...] = ()
+    """Refusals: field, the value's problem and the next step. While any is there nothing that runs is touched."""
+    recheck_after: float = 30.0
+    trace: tuple[str, ...] = ()
+    memory: Mapping[str, float] = field(default_factory=dict)
+
+    def part(self, name: str) -> PartPlan | None:
+        """The plan of one part when it shall be written now."""
+        found = self.parts.get(name)
+        return found if found is not None and found.write else None
