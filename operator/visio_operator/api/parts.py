@@ -1,23 +1,67 @@
-"""The parts of the platform that are sized, bought and upgraded: SFU, recording, transcription, captions, GPU pools."""
+"""The parts that are sized and bought: users, SFU, recording, transcription, captions, GPU pools, capacity."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
-from .fields import Duration, Model, ObjectName, Quantity, Text, cel
+from .fields import MIN_MAX, Duration, Model, ObjectName, Rule, Text, Word, pattern, seconds
 
-Date = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", max_length=10)]
+DATE = pattern(r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", "use year-month-day, such as 2026-03-31")
+INSTANT = pattern(
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$",
+    "use a date, a time with seconds and an offset, such as 2026-03-31T09:00:00+02:00",
+)
+PRICE = pattern(r"^[0-9]{1,6}(\.[0-9]{1,4})?$", "use euros with a dot, in quotes, such as '2.35'")
+PROBABILITY = pattern(r"^0(\.[0-9]{1,6})?$", "use a share below 1, in quotes, such as '0.0005'")
+
+
+def _is_date(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(f"there is no such day: {error}") from error
+    return value
+
+
+def _is_instant(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(f"there is no such time: {error}") from error
+    return value
+
+
+def _text_with_format(expression: str, form: str, longest: int) -> WithJsonSchema:
+    schema: dict[str, Any] = {"type": "string", "format": form, "pattern": expression, "maxLength": longest}
+    return WithJsonSchema(schema)
+
+
+Date = Annotated[
+    str,
+    StringConstraints(pattern=DATE, max_length=10),
+    AfterValidator(_is_date),
+    _text_with_format(DATE, "date", 10),
+]
 """A calendar date, ISO 8601."""
 Instant = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})$", max_length=32
-    ),
+    StringConstraints(pattern=INSTANT, max_length=25),
+    AfterValidator(_is_instant),
+    _text_with_format(INSTANT, "date-time", 25),
 ]
-"""A point in time with its offset, RFC 3339."""
-_MIN_MAX = ("self.min <= self.max", "min must not exceed max; raise max or lower min")
+"""A point in time with seconds and its offset, RFC 3339."""
+
+
+def _pool_is_named(what: str) -> Rule:
+    return Rule(
+        "!self.enabled || has(self.pool)",
+        f"pool is required when {what} enabled",
+        "name an entry of gpuPools, or disable it",
+        lambda self: not self.enabled or self.pool is not None,
+    )
 
 
 class Wave(Model):
@@ -38,12 +82,17 @@ class Users(Model):
 class Sfu(Model):
     """The LiveKit media server."""
 
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            _MIN_MAX,
-            ("!self.hostNetwork || self.network == 'udpMux'", "hostNetwork is possible with network udpMux only"),
-        )
+    rules = (
+        MIN_MAX,
+        Rule(
+            "!self.hostNetwork || self.network == 'udpMux'",
+            "hostNetwork is possible with network udpMux only",
+            "set network to udpMux, or hostNetwork to false",
+            lambda self: not self.host_network or self.network == "udpMux",
+            "hostNetwork",
+        ),
     )
+
     network: Literal["udpMux", "nodePorts", "turnTLS"] = Field(
         "udpMux", description="How media reach the servers: one UDP port, node ports, or TURN over TLS on 443."
     )
@@ -64,9 +113,16 @@ class Sfu(Model):
 class Recording(Model):
     """Recording of meetings by LiveKit egress."""
 
-    model_config = ConfigDict(
-        json_schema_extra=cel(("self.spare <= self.max", "spare must not exceed max; raise max or lower spare"))
+    rules = (
+        Rule(
+            "self.spare <= self.max",
+            "spare exceeds max",
+            "raise max or lower spare",
+            lambda self: self.spare <= self.max,
+            "spare",
+        ),
     )
+
     enabled: bool = Field(True, description="Offer recording.")
     spare: Annotated[int, Field(ge=1, le=100)] = Field(1, description="Idle recorders kept ready.")
     max: Annotated[int, Field(ge=1, le=500)] = Field(10, description="Recorders that are never exceeded.")
@@ -75,13 +131,33 @@ class Recording(Model):
 class Transcription(Model):
     """Transcription of recordings by WhisperX with pyannote, one job per GPU."""
 
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            _MIN_MAX, ("!self.enabled || has(self.pool)", "pool is required when transcription is enabled")
-        )
+    rules = (
+        MIN_MAX,
+        _pool_is_named("transcription is"),
+        Rule(
+            "!self.enabled || has(self.huggingFaceSecret)",
+            "huggingFaceSecret is required when transcription is enabled, since the diarization models are gated",
+            "name a Secret whose key `token` holds a Hugging Face token",
+            lambda self: not self.enabled or self.hugging_face_secret is not None,
+        ),
+        Rule(
+            "duration(self.startWithin) >= duration('1m')",
+            "startWithin is below one minute, which no GPU node can keep",
+            "ask for at least 1m",
+            lambda self: seconds(self.start_within) >= 60,
+            "startWithin",
+        ),
+        Rule(
+            "!self.enabled || self.max > 0",
+            "max is 0 while transcription is enabled, so nothing would ever be transcribed",
+            "set max to at least 1, or disable transcription",
+            lambda self: not self.enabled or self.max > 0,
+            "max",
+        ),
     )
+
     enabled: bool = Field(False, description="Offer transcription.")
-    model: Text = Field("large-v2", description="Whisper model name.")
+    model: Word = Field("large-v2", description="Whisper model name.")
     start_within: Duration = Field("10m", description="A recording's transcription starts within this time.")
     pool: ObjectName | None = Field(None, description="GPU pool, by its name in gpuPools.")
     hugging_face_secret: ObjectName | None = Field(
@@ -94,11 +170,18 @@ class Transcription(Model):
 class Captions(Model):
     """Live captions by Kyutai's streaming speech-to-text."""
 
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            _MIN_MAX, ("!self.enabled || has(self.pool)", "pool is required when captions are enabled")
-        )
+    rules = (
+        MIN_MAX,
+        _pool_is_named("captions are"),
+        Rule(
+            "!self.enabled || self.max > 0",
+            "max is 0 while captions are enabled, so nobody would ever get captions",
+            "set max to at least 1, or disable captions",
+            lambda self: not self.enabled or self.max > 0,
+            "max",
+        ),
     )
+
     enabled: bool = Field(False, description="Offer live captions.")
     slots_per_gpu: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="Streams one GPU carries at real time.")
     pool: ObjectName | None = Field(None, description="GPU pool, by its name in gpuPools.")
@@ -109,23 +192,34 @@ class Captions(Model):
 class GpuPool(Model):
     """A pool of GPU nodes that the operator may grow and shrink."""
 
-    model_config = ConfigDict(json_schema_extra=cel(_MIN_MAX))
+    rules = (MIN_MAX,)
+
     name: ObjectName = Field(description="Name of the pool, and of the provider's pool object.")
     provider: Literal["oks", "clusterAPI", "ovh", "karpenter", "clusterAutoscaler", "none"] = Field(
         "none", description="Who sells the nodes; with `none` the nodes are somebody else's business."
     )
-    node_type: Text | None = Field(None, description="The provider's machine type.")
-    gpu_model: Text | None = Field(None, description="GPU model, such as nvidia-l40.")
+    node_type: Word | None = Field(None, description="The provider's machine type.")
+    gpu_model: Word | None = Field(None, description="GPU model, such as nvidia-l40.")
     min: Annotated[int, Field(ge=0, le=500)] = Field(0, description="Nodes that are always kept.")
     max: Annotated[int, Field(ge=0, le=500)] = Field(4, description="Nodes that are never exceeded.")
-    zone: Text | None = Field(None, description="Zone of the nodes.")
-    price_per_hour: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]{1,4})?$", max_length=12)] | None = Field(
+    zone: Word | None = Field(None, description="Zone of the nodes.")
+    price_per_hour: Annotated[str, StringConstraints(pattern=PRICE, max_length=11)] | None = Field(
         None, description="Euros for one node and hour; unset is reported as unknown."
     )
 
 
 class CalendarEntry(Model):
     """Announced meetings that need captions."""
+
+    rules = (
+        Rule(
+            "self.start < self.end",
+            "end is not after start",
+            "correct one of the two",
+            lambda self: datetime.fromisoformat(self.start) < datetime.fromisoformat(self.end),
+            "end",
+        ),
+    )
 
     start: Instant = Field(description="Start of the meetings.")
     end: Instant = Field(description="End of the meetings.")
@@ -139,7 +233,7 @@ class Capacity(Model):
     mode: Literal["Auto", "Propose"] = Field(
         "Auto", description="Act, or write the plan to status and wait for approval."
     )
-    blocked_target: Annotated[str, StringConstraints(pattern=r"^0(\.[0-9]{1,6})?$", max_length=8)] = Field(
+    blocked_target: Annotated[str, StringConstraints(pattern=PROBABILITY, max_length=8)] = Field(
         "0.0005", description="Share of caption streams that may find no slot at once."
     )
     calendar: Annotated[list[CalendarEntry], Field(max_length=200)] = Field(
@@ -148,93 +242,3 @@ class Capacity(Model):
     budget_per_day: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         None, description="Euros that GPU nodes may cost in one day."
     )
-
-
-class Window(Model):
-    """A time in which upgrades may start."""
-
-    days: Annotated[
-        list[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]], Field(min_length=1, max_length=7)
-    ] = Field(description="Days of the week.")
-    start: Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)] = Field(
-        description="Time of day."
-    )
-    duration: Duration = Field(description="Length of the window.")
-    time_zone: Text = Field("Europe/Paris", description="IANA time zone of the window.")
-
-
-class Upgrade(Model):
-    """How a new version is rolled out."""
-
-    mode: Literal["Auto", "Approve"] = Field("Auto", description="Upgrade by itself, or wait for approval.")
-    windows: Annotated[list[Window], Field(max_length=20)] = Field(default=[], description="Empty means at any time.")
-    ring: Literal["pilot", "early", "broad"] = Field("broad", description="Later rings wait for earlier ones.")
-    soak: Duration = Field("30m", description="Quiet time after a rung before the next one.")
-    canary: bool = Field(True, description="Try one new media server before the others.")
-    on_failure: Literal["Rollback", "Hold"] = Field("Rollback", description="What follows a failed rung.")
-
-
-class EgressRule(Model):
-    """An address range outside the cluster that the platform may reach."""
-
-    cidr: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$", max_length=43)] = Field(
-        description="Address range."
-    )
-    ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(max_length=20)] = Field(
-        default=[], description="TCP ports; empty means all."
-    )
-
-
-class Sovereignty(Model):
-    """Rules about where images come from, where nodes are and what may be reached."""
-
-    profile: Literal["SecNumCloud", "None"] = Field("None", description="A set of defaults for the fields below.")
-    registries: Annotated[list[Text], Field(max_length=20)] = Field(
-        default=[],
-        description="Registries or prefixes images may come from; the first one is used for all images. Empty: any.",
-    )
-    regions: Annotated[list[Text], Field(max_length=20)] = Field(
-        default=[], description="Regions nodes may be in. Empty: any."
-    )
-    egress_allow: Annotated[list[EgressRule], Field(max_length=50)] = Field(
-        default=[], description="What pods may reach outside the cluster besides the endpoints of this object."
-    )
-    require_digests: bool = Field(False, description="Refuse images without a digest.")
-
-
-class Toleration(Model):
-    """A taint that pods of the part may run beside."""
-
-    key: Text | None = Field(None, description="Taint key.")
-    operator: Literal["Exists", "Equal"] = Field("Exists", description="How the value is compared.")
-    value: Text | None = Field(None, description="Taint value, with Equal.")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="Taint effect.")
-
-
-class Resources(Model):
-    """Requests and limits of the part's main container."""
-
-    requests: Annotated[dict[Text, Quantity], Field(max_length=10)] = Field(
-        default={}, description="Requested amounts."
-    )
-    limits: Annotated[dict[Text, Quantity], Field(max_length=10)] = Field(default={}, description="Limits.")
-
-
-class EnvVar(Model):
-    """An environment variable with a literal value."""
-
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$", max_length=128)] = Field(description="Name.")
-    value: Annotated[str, StringConstraints(max_length=4096)] = Field(description="Value, taken literally.")
-
-
-class PartOverride(Model):
-    """What may be changed about one part; privileges are not among it."""
-
-    part: Literal[
-        "backend", "celery-backend", "frontend", "sfu", "turn", "egress", "summary", "summarize", "call-webhook",
-        "transcription", "captions", "subtitles", "metadata", "postgres", "redis", "garage",
-    ] = Field(description="The part.")  # fmt: skip
-    resources: Resources | None = Field(None, description="Requests and limits of the main container.")
-    node_selector: Annotated[dict[Text, Text], Field(max_length=10)] = Field(default={}, description="Node labels.")
-    tolerations: Annotated[list[Toleration], Field(max_length=10)] = Field(default=[], description="Tolerated taints.")
-    extra_env: Annotated[list[EnvVar], Field(max_length=50)] = Field(default=[], description="Further variables.")

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from .fields import Bounds, HostName, Model, ObjectName, cel
-from .parts import (
-    Capacity,
-    Captions,
-    GpuPool,
-    PartOverride,
-    Recording,
-    Sfu,
-    Sovereignty,
-    Transcription,
-    Upgrade,
-    Users,
-)
+from .fields import Bounds, HostName, Model, ObjectName, Rule, Unique, pattern
+from .parts import Capacity, Captions, GpuPool, Recording, Sfu, Transcription, Users
+from .rollout import PartOverride, Sovereignty, Upgrade
 from .services import Database, Docs, Gateway, Llm, Mail, ObjectStorage, Oidc, Redis, Superuser
 
 GROUP = "visio-operator.dev"
@@ -28,37 +20,64 @@ KIND = "VisioDeployment"
 PLURAL = "visiodeployments"
 SHORT_NAME = "vd"
 
-ReleaseVersion = Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$", max_length=20)]
+RELEASE = pattern(r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$", "use three numbers such as 1.27.0, without a v")
+
+ReleaseVersion = Annotated[str, StringConstraints(pattern=RELEASE, max_length=14)]
 """A Visio release, such as 1.27.0."""
+
+
+def is_ip(text: str) -> bool:
+    """Whether a text is an IP address, as CEL's isIP says."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_pool(spec: VisioDeploymentSpec, name: str | None) -> bool:
+    return name is None or any(pool.name == name for pool in spec.gpu_pools)
 
 
 class VisioDeploymentSpec(Model):
     """What the platform shall be."""
 
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            (
-                "!has(self.captions) || !has(self.captions.pool) || self.gpuPools.exists(p, p.name == self.captions.pool)",
-                "captions.pool names no entry of gpuPools; add the pool or correct the name",
-            ),
-            (
-                "!has(self.transcription) || !has(self.transcription.pool)"
-                " || self.gpuPools.exists(p, p.name == self.transcription.pool)",
-                "transcription.pool names no entry of gpuPools; add the pool or correct the name",
-            ),
-            (
-                "!has(self.livekitHost) || self.livekitHost != self.host",
-                "livekitHost must differ from host; both are served at the path /",
-            ),
-            (
-                "!self.transcription.enabled || self.recording.enabled",
-                "transcription needs recording; enable recording or disable transcription",
-            ),
-            (
-                "!self.transcription.enabled || has(self.transcription.huggingFaceSecret)",
-                "transcription.huggingFaceSecret is required: the diarization models are gated",
-            ),
-        )
+    rules = (
+        Rule(
+            "!has(self.captions.pool) || self.gpuPools.exists(p, p.name == self.captions.pool)",
+            "captions.pool names no entry of gpuPools",
+            "add the pool or correct the name",
+            lambda self: _has_pool(self, self.captions.pool),
+            "captions.pool",
+        ),
+        Rule(
+            "!has(self.transcription.pool) || self.gpuPools.exists(p, p.name == self.transcription.pool)",
+            "transcription.pool names no entry of gpuPools",
+            "add the pool or correct the name",
+            lambda self: _has_pool(self, self.transcription.pool),
+            "transcription.pool",
+        ),
+        Rule(
+            "!has(self.livekitHost) || self.livekitHost != self.host",
+            "livekitHost equals host, and both are served at the path /",
+            "choose another host, or remove it for livekit.<host>",
+            lambda self: self.livekit_host != self.host,
+            "livekitHost",
+        ),
+        Rule(
+            "!isIP(self.host)",
+            "host is an address, and browsers need a certificate for a name",
+            "use a host name",
+            lambda self: not is_ip(self.host),
+            "host",
+        ),
+        Rule(
+            "!self.transcription.enabled || self.recording.enabled",
+            "transcription needs recording",
+            "enable recording, or disable transcription",
+            lambda self: not self.transcription.enabled or self.recording.enabled,
+            "transcription.enabled",
+        ),
     )
 
     version: ReleaseVersion = Field(description="Visio release; one of the release ladder.")
@@ -80,23 +99,19 @@ class VisioDeploymentSpec(Model):
     recording: Recording = Field(default=Recording(), description="Recording.")
     transcription: Transcription = Field(default=Transcription(), description="Transcription of recordings.")
     captions: Captions = Field(default=Captions(), description="Live captions.")
-    gpu_pools: Annotated[list[GpuPool], Field(max_length=32)] = Field(
-        default=[],
-        description="Pools of GPU nodes.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    gpu_pools: Annotated[list[GpuPool], Field(max_length=32), Unique("name")] = Field(
+        default=[], description="Pools of GPU nodes."
     )
     capacity: Capacity = Field(default=Capacity(), description="How GPU capacity follows the load.")
     upgrade: Upgrade = Field(default=Upgrade(), description="How a new version is rolled out.")
     sovereignty: Sovereignty = Field(default=Sovereignty(), description="Where things come from and may go.")
-    overrides: Annotated[list[PartOverride], Field(max_length=20)] = Field(
-        default=[],
-        description="Per part: resources, placement and further environment.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["part"]},
+    overrides: Annotated[list[PartOverride], Field(max_length=20), Unique("part")] = Field(
+        default=[], description="Per part: resources, placement and further environment."
     )
     deletion_policy: Literal["Retain", "Delete"] = Field(
         "Retain", description="What becomes of data volumes and generated secrets when this object is deleted."
     )
-    image_pull_secrets: Annotated[list[ObjectName], Field(max_length=10)] = Field(
+    image_pull_secrets: Annotated[list[ObjectName], Field(max_length=10), Unique()] = Field(
         default=[], description="Secrets with registry credentials for every pod."
     )
 
@@ -104,3 +119,37 @@ class VisioDeploymentSpec(Model):
     def livekit_public_host(self) -> str:
         """The host under which browsers reach LiveKit."""
         return self.livekit_host or f"livekit.{self.host}"
+
+
+NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+"""Names from which Service names can be made: RFC 1035 labels."""
+
+
+class ObjectMeta(Model):
+    """What the API checks of an object's metadata."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)] = Field(description="Name of the object.")
+
+
+class VisioDeployment(Model):
+    """One Visio platform: web page and API, LiveKit media servers, recording, GPU transcription and live captions."""
+
+    rules = (
+        Rule(
+            "self.metadata.name.size() <= 40",
+            "metadata.name is longer than 40 characters, and the names of its objects are made from it",
+            "choose a shorter name",
+            lambda self: len(self.metadata.name) <= 40,
+            "metadata.name",
+        ),
+        Rule(
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "metadata.name is no name for Services",
+            "use lower-case letters, digits and dashes, beginning with a letter",
+            lambda self: NAME.fullmatch(self.metadata.name) is not None,
+            "metadata.name",
+        ),
+    )
+
+    metadata: ObjectMeta = Field(description="Standard object metadata.")
+    spec: VisioDeploymentSpec = Field(description="What the platform shall be.")

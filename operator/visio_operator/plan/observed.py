@@ -79,8 +79,11 @@ class GpuNode:
     gpus: int
     """Allocatable GPUs; 0 until the driver and the device plugin are there."""
     cordoned: bool
+    """Unschedulable, whoever did it."""
     created: float
     zone: str = ""
+    cordoned_by_us: bool = True
+    """Of a cordoned node: our annotation is on it. A cordon that is somebody else's is never taken back."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class Observed:
     """Keys of the Secrets that the spec refers to, by Secret name; a Secret that does not exist is missing."""
     captions: tuple[CaptionsServer, ...] = ()
     transcribers: tuple[TranscriptionWorker, ...] = ()
+    captions_waiting: int | None = 0
+    """Streams that wait for a slot in the captions proxies of all subtitles pods; None while one could not be read."""
     queue: Queue = field(default_factory=Queue)
     nodes: tuple[GpuNode, ...] = ()
     pools: Mapping[str, Pool] = field(default_factory=dict)

@@ -12,8 +12,8 @@ class Release:
 
     version: str
     images: Mapping[str, str]
-    """Image reference by image key: backend, frontend, summary, agents, whisper, livekit, egress, moshi, operator, postgres, redis,
-    garage, coturn."""
+    """Image reference by image key: backend, frontend, summary, agents, whisper, livekit, egress, moshi, operator,
+    postgres, redis, garage, coturn. In a Plan the references are final: the registry of `sovereignty` is applied."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What differs by version, such as the heartbeat paths; data of the ladder, never an `if version` in a builder."""
 
@@ -32,15 +32,18 @@ class PartPlan:
 
 @dataclass(frozen=True)
 class Ref:
-    """A place in a composed secret value that is filled with the generated value of another key of the same Secret."""
+    """A place in a composed secret value that is filled with a generated value."""
 
     key: str
+    secret: str | None = None
+    """Another generated Secret that holds the key, by its full name; None means the same Secret."""
 
 
 @dataclass(frozen=True)
 class SecretNeed:
-    """A Secret of ours that must exist: `random` keys are filled once with hexadecimal text of that many characters, `composed` ones are
-    joined from literals and references, `fixed` ones are literals that are no secret (user names)."""
+    """A Secret of ours that must exist: `random` keys are filled once with hexadecimal text of that many characters,
+    `composed` ones are joined from literals and references, `fixed` ones are literals that are no secret (user names).
+    """
 
     name: str
     part: str
@@ -94,6 +97,7 @@ class Plan:
     release: Release | None
     """None when the version is unknown: nothing is written then."""
     parts: Mapping[str, PartPlan]
+    """By part name; a part that is not in it shall not exist."""
     secrets: tuple[SecretNeed, ...] = ()
     pools: tuple[PoolPlan, ...] = ()
     pods: tuple[PodMark, ...] = ()
@@ -101,9 +105,13 @@ class Plan:
     conditions: tuple[Condition, ...] = ()
     invalid: tuple[str, ...] = ()
     """Refusals: field, the value's problem and the next step. While any is there nothing that runs is touched."""
+    migrate_release: Release | None = None
+    """The release whose migrate Job shall run while `release` is still the older one; None outside an upgrade."""
     recheck_after: float = 30.0
     trace: tuple[str, ...] = ()
+    """One line per choice, with its numbers."""
     memory: Mapping[str, float] = field(default_factory=dict)
+    """What the next decision has to remember; the runtime carries it in status to `Observed.memory`."""
 
     def part(self, name: str) -> PartPlan | None:
         """The plan of one part when it shall be written now."""

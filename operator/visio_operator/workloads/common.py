@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from visio_operator.api.spec import API_VERSION, GROUP, KIND, VisioDeploymentSpec
 
@@ -14,7 +18,14 @@ Manifest = dict[str, Any]
 DEPLOYMENT_LABEL = f"{GROUP}/deployment"
 SERVING_LABEL = f"{GROUP}/serving"
 POOL_LABEL = f"{GROUP}/pool"
+CONFIG_DIGEST = f"{GROUP}/config-digest"
+"""Annotation of pods that read a ConfigMap: they are replaced when its text changes."""
 MANAGED_BY = "visio-operator"
+PLATFORM = "platform"
+"""Component label of objects that belong to no single part, such as the default deny policy."""
+LONGEST_NAME = 63
+LONGEST_CRON_NAME = 52
+"""A CronJob leaves room for the 11 characters that it appends to the names of its Jobs."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +38,22 @@ class Site:
     spec: VisioDeploymentSpec
 
 
-def object_name(site: Site, part: str) -> str:
-    """The name of a part's objects."""
-    return f"{site.name}-{part}"
+def object_name(site: Site, part: str, longest: int = LONGEST_NAME) -> str:
+    """The name of a part's objects.
+
+    The API bounds deployment names, so that this is `<name>-<part>`; only where an object's own limit is lower is the
+    name cut and made unique again by a digest.
+    """
+    name = f"{site.name}-{part}"
+    if len(name) <= longest:
+        return name
+    mark = digest(name, 6)
+    return f"{site.name[: longest - len(part) - len(mark) - 2].rstrip('-')}-{mark}-{part}"
+
+
+def digest(value: object, length: int = 12) -> str:
+    """The first `length` hexadecimal characters of the SHA-256 of plain data in canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]
 
 
 def labels(site: Site, part: str) -> dict[str, str]:
@@ -69,7 +93,11 @@ def metadata(site: Site, part: str, name: str | None = None, *, owned: bool = Tr
 
 def env(variables: Mapping[str, str]) -> list[dict[str, Any]]:
     """Literal environment variables; `$(` is escaped, since the kubelet would expand it."""
-    return [{"name": key, "value": value.replace("$(", "$$(")} for key, value in variables.items()]
+    # An empty value is left out, as the API server does when it answers; the variable is then set and empty.
+    return [
+        {"name": key, "value": value.replace("$(", "$$(")} if value else {"name": key}
+        for key, value in variables.items()
+    ]
 
 
 def env_secret(name: str, secret: str, key: str) -> dict[str, Any]:
@@ -80,6 +108,32 @@ def env_secret(name: str, secret: str, key: str) -> dict[str, Any]:
 def env_composed(name: str, value: str) -> dict[str, Any]:
     """An environment variable in which the kubelet expands `$(OTHER)`; only for text that no user wrote."""
     return {"name": name, "value": value}
+
+
+def env_field(name: str, path: str) -> dict[str, Any]:
+    """An environment variable from a field of the pod itself, such as `status.podIP`."""
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+class Expanded(str):
+    """Text in a configuration that the kubelet fills in, such as `$(REDIS_PASSWORD)`."""
+
+
+class _ConfigDumper(yaml.SafeDumper):
+    """YAML in which Expanded text is a literal block: there a value can contain any character and is always text.
+
+    In quotes, a password with a quote would end the value; without them, a key of digits would become a number.
+    """
+
+
+_ConfigDumper.add_representer(
+    Expanded, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
+)
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """A configuration as YAML, in the given order, for an environment variable made by env_composed."""
+    return yaml.dump(config, Dumper=_ConfigDumper, sort_keys=False, default_flow_style=False, width=200)
 
 
 def pod_security() -> dict[str, Any]:

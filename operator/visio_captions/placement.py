@@ -1,0 +1,65 @@
+"""Which server takes the next stream, and in which order streams wait for one."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import itertools
+import time
+from collections.abc import Iterable
+
+from visio_captions.servers import Server
+
+
+class Placement:
+    """The servers and the line of waiting streams. All methods belong to one event loop."""
+
+    def __init__(self) -> None:
+        self.servers: dict[str, Server] = {}
+        self._tickets = itertools.count()
+        self._line: list[tuple[int, asyncio.Future[Server]]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Streams for which no server has a free slot now."""
+        return len(self._line)
+
+    def ticket(self) -> int:
+        """A place in the line; a stream keeps it when a server refuses it, so nobody overtakes it."""
+        return next(self._tickets)
+
+    def serve_from(self, addresses: Iterable[str]) -> None:
+        """Use exactly the servers at these addresses; streams on others go on, but no new ones go there."""
+        self.servers = {address: self.servers.get(address) or Server(address) for address in sorted(addresses)}
+
+    async def reserve(self, ticket: int) -> Server:
+        """Wait in the order of tickets for a slot and reserve it; the caller reports what became of it."""
+        turn: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
+        bisect.insort(self._line, (ticket, turn), key=lambda entry: entry[0])
+        self.dispatch()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                turn.result().abandoned()
+            self._line = [entry for entry in self._line if entry[0] != ticket]
+            self.dispatch()
+            raise
+
+    def dispatch(self) -> None:
+        """Give free slots to those who wait; to be called whenever a slot may have become free."""
+        now = time.monotonic()
+        while self._line and (server := self._fullest(now)) is not None:
+            _, turn = self._line.pop(0)
+            if not turn.done():
+                server.reserve()
+                turn.set_result(server)
+
+    def _fullest(self, now: float) -> Server | None:
+        """The server with the fewest free slots, so that the others become empty and can be given back.
+
+        Ties go to the lowest address, the same in each proxy: idle servers are filled one after another by all of them.
+        """
+        candidates = ((server.free(now), server.address, server) for server in self.servers.values())
+        best = min((entry for entry in candidates if entry[0] > 0), default=None, key=lambda entry: entry[:2])
+        return best[2] if best else None

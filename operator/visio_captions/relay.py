@@ -1,0 +1,115 @@
+"""Opening a stream on a server, and carrying its messages both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Literal
+
+import aiohttp
+import msgpack
+from aiohttp import web
+
+from visio_captions.servers import STREAM_PATH
+
+OPEN_TIMEOUT_S = 5.0
+"""Seconds for a server to accept a stream and say Ready; a healthy one needs one step of its model, 80 ms."""
+HEARTBEAT_S = 15.0
+"""Seconds between pings to a server, so that a node that vanished ends its streams instead of holding them forever."""
+CLOSE_TIMEOUT_S = 2.0
+MESSAGE_LIMIT = 1024 * 1024
+"""Bytes of the largest message carried; a frame of audio has about 10 kB."""
+NO_CHANNEL = "no free channels"
+"""The server's Error text when all slots are taken (kyutai-labs/moshi, moshi-server/src/batched_asr.rs)."""
+
+Upstream = aiohttp.ClientWebSocketResponse
+Socket = Upstream | web.WebSocketResponse
+
+
+class NoFreeChannelError(Exception):
+    """The server has no free slot."""
+
+
+class ServerFailedError(Exception):
+    """The server could not open a stream; the text says why."""
+
+
+async def open_stream(session: aiohttp.ClientSession, address: str, key: str) -> tuple[Upstream, bytes]:
+    """Open a stream on a server and wait until it accepts it; returns the socket and the server's first message.
+
+    Raises NoFreeChannelError when all its slots are taken and ServerFailedError for anything else.
+    """
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            upstream = await session.ws_connect(
+                f"http://{address}{STREAM_PATH}",
+                headers={"kyutai-api-key": key},
+                heartbeat=HEARTBEAT_S,
+                max_msg_size=MESSAGE_LIMIT,
+            )
+            try:
+                return upstream, _accepted(await upstream.receive())
+            except BaseException:
+                await end(upstream)
+                raise
+    except aiohttp.WSServerHandshakeError as error:
+        hint = "; check KYUTAI_API_KEY" if error.status == 401 else ""
+        raise ServerFailedError(f"it answered {error.status} to the handshake{hint}") from None
+    except TimeoutError:
+        raise ServerFailedError(f"it did not accept the stream within {OPEN_TIMEOUT_S:.0f} s") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise ServerFailedError(str(error) or type(error).__name__) from None
+
+
+def _accepted(message: aiohttp.WSMessage) -> bytes:
+    """The server's first message, unless it is a refusal."""
+    if message.type is not aiohttp.WSMsgType.BINARY:
+        raise ServerFailedError("it closed the stream at once")
+    try:
+        content: Any = msgpack.unpackb(message.data)
+    except ValueError:
+        raise ServerFailedError("its first message is not msgpack") from None
+    if isinstance(content, dict) and content.get("type") == "Error":
+        text = str(content.get("message", ""))[:200]
+        raise NoFreeChannelError if NO_CHANNEL in text else ServerFailedError(f"it said: {text}")
+    return bytes(message.data)
+
+
+async def end(socket: Socket, code: int = aiohttp.WSCloseCode.OK, reason: bytes = b"") -> None:
+    """Close a socket, within a bounded time also when its peer neither reads nor answers."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await socket.close(code=code, message=reason)
+
+
+async def relay(client: web.WebSocketResponse, upstream: Upstream) -> Literal["client", "server"]:
+    """Carry messages both ways until one side ends; says which one did.
+
+    Memory is bounded: a side that does not read stops the other one from sending, by the flow control of TCP.
+    """
+    sending = asyncio.create_task(_pump(client, upstream))
+    receiving = asyncio.create_task(_pump(upstream, client))
+    try:
+        await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            return "client" if sending.result() == "source" else "server"
+        return "server" if receiving.result() == "source" else "client"
+    finally:
+        sending.cancel()
+        receiving.cancel()
+        await asyncio.gather(sending, receiving, return_exceptions=True)
+
+
+async def _pump(source: Socket, target: Socket) -> Literal["source", "target"]:
+    """Carry messages one way; says which end is gone."""
+    while True:
+        message = await source.receive()
+        try:
+            if message.type is aiohttp.WSMsgType.BINARY:
+                await target.send_bytes(message.data)
+            elif message.type is aiohttp.WSMsgType.TEXT:
+                await target.send_str(message.data)
+            else:
+                return "source"
+        except ConnectionError:
+            return "target"

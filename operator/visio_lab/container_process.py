@@ -1,0 +1,301 @@
+"""One container of a process pod: its process, its restarts, its probes, and its status as the API server shows it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from visio_lab.context import LabContext
+from visio_lab.probes import Prober, succeeds
+from visio_lab.sandbox import Sandbox
+from visio_lab.volumes import Mount
+
+Json = dict[str, Any]
+
+FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.5, 10.0
+STEADY_S = 10.0
+"""A container that ran this long starts its next restart without a longer wait."""
+SETTLE_S = 1.0
+
+
+def now() -> str:
+    """This moment as the API server writes times."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything that one start of a container's program needs."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    directory: str
+    mounts: list[Mount]
+    read_only: bool
+
+
+@dataclass
+class Container:
+    """One container: what the pod asks for (`spec`) and what has become of it (`state`, in the API's own form)."""
+
+    spec: Json
+    changed: Callable[[], None]
+    state: Json = field(default_factory=lambda: {"waiting": {"reason": "ContainerCreating"}})
+    last_state: Json = field(default_factory=dict)
+    restarts: int = 0
+    prober: Prober | None = None
+    outer_pid: int | None = None
+    exit_code: int | None = None
+    began: float = 0.0
+    stopping: bool = False
+    busy: bool = False
+    """From the moment its program is being started until it has ended."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the pod."""
+        return str(self.spec["name"])
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Whether it is an init container that keeps running beside the others."""
+        return self.spec.get("restartPolicy") == "Always"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs now."""
+        return "running" in self.state
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it runs and its startup probe, if any, has succeeded."""
+        return self.is_running and (self.prober is None or self.prober.started)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs and its readiness probe, if any, says yes."""
+        return self.is_running and (self.prober is None or self.prober.ready)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether its program has ended for good, without error."""
+        return "terminated" in self.state and self.exit_code == 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its program has ended with an error and not been started again."""
+        return "terminated" in self.state and self.exit_code != 0
+
+    def set_state(self, kind: str, **details: Any) -> None:
+        """Enter a state of the API: waiting, running or terminated."""
+        if "terminated" in self.state:
+            self.last_state = self.state
+        self.state = {kind: details}
+        self.changed()
+
+    def status(self) -> Json:
+        """The entry for containerStatuses or initContainerStatuses."""
+        return {
+            "name": self.name,
+            "image": self.spec.get("image", ""),
+            "imageID": "",
+            "ready": self.is_ready,
+            "started": self.is_started,
+            "restartCount": self.restarts,
+            "state": self.state,
+            "lastState": self.last_state,
+        }
+
+    def kill(self) -> None:
+        """End the program at once and do not start it again."""
+        self.stopping = True
+        self.send(signal.SIGKILL)
+
+    def send(self, number: int) -> None:
+        """Send a signal to the program, if it runs."""
+        if self.outer_pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.outer_pid, number)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Starts the containers of one pod inside its sandbox."""
+
+    ctx: LabContext
+    sandbox: Sandbox
+    pod: Json
+    pod_directory: Path
+
+    async def run(self, container: Container, launch: Launch, policy: str) -> None:
+        """Run a container until it ends for good under the restart policy (Always, OnFailure, Never), or is stopped."""
+        back_off = FIRST_BACK_OFF_S
+        while True:
+            container.began, started = time.monotonic(), now()
+            code = await self._once(container, launch)
+            container.exit_code = code
+            container.set_state(
+                "terminated",
+                exitCode=code,
+                reason="Completed" if code == 0 else "Error",
+                startedAt=started,
+                finishedAt=now(),
+            )
+            if container.stopping or policy == "Never" or (policy == "OnFailure" and code == 0):
+                return
+            back_off = FIRST_BACK_OFF_S if time.monotonic() - container.began > STEADY_S else back_off
+            container.set_state("waiting", reason="CrashLoopBackOff", message=f"back-off {back_off:g} s")
+            await asyncio.sleep(back_off)
+            if container.stopping:
+                return
+            back_off = min(2 * back_off, LONGEST_BACK_OFF_S)
+            container.restarts += 1
+
+    async def _once(self, container: Container, launch: Launch) -> int:
+        """One life of the program: returns its exit code, 128 + n when it died of signal n."""
+        container.busy = True
+        process, pid_file = await self._spawn(container, launch)
+        waiting = asyncio.create_task(process.wait())
+        while not (pid_file.exists() and pid_file.read_text()) and not waiting.done():
+            await asyncio.sleep(0.005)
+        container.outer_pid = int(pid_file.read_text()) if pid_file.exists() else None
+        container.prober = Prober(container.spec, self.sandbox.address, self.executor(container), container.changed)
+        container.set_state("running", startedAt=now())
+        probing = asyncio.create_task(self._probe(container))
+        try:
+            code = await waiting
+        finally:
+            probing.cancel()
+            if process.returncode is None:
+                process.kill()
+            container.outer_pid = None
+            container.busy = False
+        return code if code >= 0 else 128 - code
+
+    async def _spawn(self, container: Container, launch: Launch) -> tuple[Process, Path]:
+        metadata = self.pod["metadata"]
+        home = self.pod_directory / "containers" / container.name
+        root, pid_file, file = home / "root", home / "pid", home / "container.json"
+        root.mkdir(parents=True, exist_ok=True)
+        pid_file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(
+            json.dumps(
+                {
+                    "root": str(root),
+                    "pid_file": str(pid_file),
+                    "hostname": metadata["name"][:63],
+                    "mounts": [each.as_json() for each in launch.mounts],
+                    "keep": kept_paths(self.ctx),
+                    "read_only": launch.read_only,
+                    "directory": launch.directory,
+                    "argv": launch.argv,
+                    "environment": launch.environment,
+                }
+            )
+        )
+        logs = self.ctx.logs / "pods"
+        logs.mkdir(parents=True, exist_ok=True)
+        log = logs / f"{metadata['namespace']}_{metadata['name']}_{container.name}.log"
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *("nsenter", f"--net={self.sandbox.network_namespace}"),
+                *("unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child=SIGKILL"),
+                *(self.ctx.python, "-S", "-E", str(Path(__file__).parent / "container_init.py"), str(file)),
+                stdin=DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        return process, pid_file
+
+    async def _probe(self, container: Container) -> None:
+        assert container.prober is not None
+        reason = await container.prober.watch()
+        container.last_state = {"terminated": {"exitCode": 137, "reason": "Error", "message": reason}}
+        grace = float(self.pod["spec"].get("terminationGracePeriodSeconds") or 0)
+        container.send(signal.SIGTERM)
+        await asyncio.sleep(grace)
+        container.send(signal.SIGKILL)
+
+    def executor(self, container: Container) -> Callable[[Sequence[str]], Any]:
+        """Runs commands inside the container, for exec probes and hooks."""
+
+        async def execute(command: Sequence[str]) -> int:
+            if container.outer_pid is None:
+                return 1
+            environment = {"PATH": search_path(self.ctx)}
+            with contextlib.suppress(OSError):
+                pairs = Path(f"/proc/{container.outer_pid}/environ").read_bytes().split(b"\0")
+                environment |= dict(
+                    pair.decode(errors="surrogateescape").split("=", 1) for pair in pairs if b"=" in pair
+                )
+            process = await asyncio.create_subprocess_exec(
+                *(
+                    "nsenter",
+                    f"--target={container.outer_pid}",
+                    "--mount",
+                    "--net",
+                    "--uts",
+                    "--ipc",
+                    "--pid",
+                    "--root",
+                ),
+                *("--", *command),
+                stdin=DEVNULL,
+                stdout=DEVNULL,
+                stderr=DEVNULL,
+                env=environment,
+            )
+            try:
+                return await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+
+        return execute
+
+    async def stop(self, container: Container, deadline: float) -> None:
+        """End a container: its preStop hook, SIGTERM, and SIGKILL when the monotonic `deadline` has passed."""
+        container.stopping = True
+        hook = (container.spec.get("lifecycle") or {}).get("preStop")
+        if hook and container.is_running:
+            left = max(0.0, deadline - time.monotonic())
+            await succeeds(hook, container.spec, self.sandbox.address, self.executor(container), left)
+        asked = False
+        while container.busy:
+            # The first process of a container is deaf to SIGTERM until its program listens for it: give it that time.
+            if not asked and time.monotonic() - container.began > SETTLE_S:
+                container.send(signal.SIGTERM)
+                asked = True
+            if time.monotonic() >= deadline:
+                container.send(signal.SIGKILL)
+            await asyncio.sleep(0.02)
+
+
+def search_path(ctx: LabContext) -> str:
+    """Where a container's program is looked up: the lab's binaries, this package's commands, then the machine's."""
+    return f"{ctx.bin}:{Path(ctx.python).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def kept_paths(ctx: LabContext) -> list[str]:
+    """What programs need of the machine wherever a pod mounts its volumes: interpreter, this code, binaries."""
+    binaries = {str(each.resolve().parent) for each in ctx.bin.iterdir()}
+    return sorted({sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), str(ctx.bin), *binaries}, key=len)
+
+
+def play(container: Container, *, ends: bool) -> None:
+    """Play a container that has no program: an init container that `ends` is done, any other runs and is ready."""
+    if ends:
+        container.exit_code = 0
+        container.set_state("terminated", exitCode=0, reason="Completed", startedAt=now(), finishedAt=now())
+    else:
+        container.set_state("running", startedAt=now())

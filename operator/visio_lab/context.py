@@ -1,0 +1,64 @@
+"""What every program inside one lab needs to know about that lab."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+NODE_IP = "192.168.250.1"
+"""Address of the lab's only real machine, on loopback of its network namespace."""
+POD_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.96.0.0/16"
+KUBERNETES_SERVICE_IP = "10.96.0.1"
+"""First address of SERVICE_CIDR: the API server gives it to the Service `kubernetes`."""
+DNS_SERVICE_IP = "10.96.0.10"
+CLUSTER_DOMAIN = "cluster.local"
+API_PORT = 6443
+
+
+@dataclass(frozen=True)
+class LeadTime:
+    """How long the lab's cloud takes to sell a node, in seconds, both counted from the order."""
+
+    node_ready_s: float = 3.0
+    gpu_ready_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class LabContext:
+    """One running lab as seen by the programs inside its namespaces.
+
+    `bin` holds every binary (kubectl, kube-proxy, kwok, coredns, nft, redis-server, ...). `visio_operator_command`
+    starts the command line of this package, so `[*ctx.visio_operator_command, "captions-proxy"]` is the real proxy.
+    """
+
+    directory: Path
+    bin: Path
+    inner_kubeconfig: Path
+    logs: Path
+    node_ip: str = NODE_IP
+    lead_time: LeadTime = field(default_factory=LeadTime)
+    python: str = sys.executable
+    visio_operator_command: tuple[str, ...] = (sys.executable, "-m", "visio_operator")
+
+    @property
+    def settings_file(self) -> Path:
+        """The lab's own settings, written by `up` before anything starts."""
+        return self.directory / "lab.json"
+
+
+def load_context(directory: Path) -> LabContext:
+    """The context of the lab in `directory`; settings that `lab.json` does not name keep their defaults."""
+    settings_file = directory / "lab.json"
+    settings = json.loads(settings_file.read_text()) if settings_file.exists() else {}
+    lead_time = settings.get("lead_time", {})
+    return LabContext(
+        directory=directory,
+        bin=directory / "bin",
+        inner_kubeconfig=directory / "kubeconfig.inner",
+        logs=directory / "logs",
+        lead_time=LeadTime(
+            node_ready_s=float(lead_time.get("node_ready_s", LeadTime.node_ready_s)),
+            gpu_ready_s=float(lead_time.get("gpu_ready_s", LeadTime.gpu_ready_s)),
+        ),
+    )

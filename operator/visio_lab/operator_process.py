@@ -1,0 +1,104 @@
+"""The operator under its own identity: its chart rendered by Helm, and `visio-operator run` as a process of the lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from visio_lab.errors import LabError
+from visio_lab.handle import EnteredProcess, Lab
+
+NAMESPACE = "visio-operator"
+SERVICE_ACCOUNT = "visio-operator"
+USER = f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
+CHART = Path(__file__).resolve().parents[2] / "charts" / "visio-operator"
+
+PACE: Mapping[str, str] = {
+    # The lab sells nodes in seconds instead of minutes, so the operator's patience is shortened in proportion.
+    "VISIO_OPERATOR_HOLD_SECONDS": "8",
+    "VISIO_OPERATOR_RECHECK_SECONDS": "2",
+}
+
+
+@dataclass
+class OperatorProcess:
+    """A running `visio-operator run`; `log` holds what it prints."""
+
+    process: EnteredProcess
+    log: Path
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    def stop(self, timeout: float = 15.0) -> None:
+        """End it as a kubelet would: SIGTERM, then SIGKILL after `timeout` seconds."""
+        if self.alive:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would."""
+        if self.alive:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(10)
+
+
+def install_operator(lab: Lab) -> None:
+    """Install the CRDs, the ServiceAccount and the RBAC rules from the chart, as rendered by the real Helm.
+
+    The Deployment of the chart is applied too, with no replicas: the operator itself runs as a process of the lab.
+    """
+    if not CHART.is_dir():
+        raise LabError(f"chart not found at {CHART.name}; run the lab from a checkout of the project")
+    template = [str(lab.bin / "helm"), "template", "visio-operator", str(CHART)]
+    rendered = subprocess.run(
+        [*template, "--namespace", NAMESPACE, "--set", "replicaCount=0"], check=False, capture_output=True, text=True
+    )
+    if rendered.returncode != 0:
+        raise LabError(f"helm could not render the chart: {rendered.stderr.strip().splitlines()[-1]}")
+    make_namespace(lab, NAMESPACE)
+    lab.kubectl("apply", "--server-side", "--namespace", NAMESPACE, "-f", "-", input=rendered.stdout)
+    lab.kubectl("wait", "--for=condition=Established", "crd/visiodeployments.visio-operator.dev", "--timeout=20s")
+
+
+def make_namespace(lab: Lab, name: str, *, level: str = "restricted") -> None:
+    """Create a namespace that enforces a PodSecurity level; one that exists is left as it is."""
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": level}},
+    }
+    lab.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(manifest))
+
+
+def start_operator(lab: Lab, *, name: str = "operator", env: Mapping[str, str] | None = None) -> OperatorProcess:
+    """Start `visio-operator run` inside the lab under the chart's ServiceAccount; does not wait until it works."""
+    kubeconfig = lab.service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT)
+    log = lab.directory / "logs" / f"{name}.log"
+    process = lab.enter(
+        [sys.executable, "-m", "visio_operator", "run", "--lease-namespace", NAMESPACE],
+        env={**os.environ, "KUBECONFIG": str(kubeconfig), **PACE, **(env or {})},
+        log=log,
+    )
+    return OperatorProcess(process, log)
+
+
+def wait_for(what: str, condition: Callable[[], bool], timeout: float, *, every: float = 0.2) -> None:
+    """Wait until `condition()` is true; LabError names `what` when it does not become so within `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            raise LabError(f"{what}: not within {timeout:.0f} s")
+        time.sleep(every)

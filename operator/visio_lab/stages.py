@@ -1,0 +1,180 @@
+"""How KWOK plays nodes and the pods that are not real processes: its Stage objects and its command line.
+
+Source: KWOK 0.8's Stage API (kwok.x-k8s.io/v1alpha1) and template functions. Process pods (programs.py) match no pod
+stage, so KWOK never touches them. Nodes keep the capacity that the lab's cloud gave them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from visio_lab.context import NODE_IP
+from visio_lab.programs import PROCESS_IMAGE_PATTERN
+
+SIMULATED_POD_CIDR = "10.244.0.1/17"
+"""The lower half of the pod range is KWOK's; the upper half belongs to process pods (sandbox.py)."""
+JOB_SECONDS = 0.5
+LEASE_S = 200
+
+PROCESS_POD = f'.spec | (.containers, .initContainers // [])[] | .image | select(test("{PROCESS_IMAGE_PATTERN}"))'
+READY = '.status.conditions[]? | select(.type == "Ready") | .status'
+
+NODE_STATUS = """
+{{ $now := Now }}
+conditions:
+{{ range NodeConditions }}
+- type: {{ .type | Quote }}
+  status: {{ .status | Quote }}
+  reason: {{ .reason | Quote }}
+  message: {{ .message | Quote }}
+  lastHeartbeatTime: {{ $now | Quote }}
+  lastTransitionTime: {{ or $.metadata.creationTimestamp $now | Quote }}
+{{ end }}
+addresses:
+- {type: InternalIP, address: {{ NodeIP | Quote }}}
+- {type: Hostname, address: {{ NodeName | Quote }}}
+phase: Running
+"""
+
+POD_RUNNING = """
+{{ $now := Now }}
+phase: Running
+startTime: {{ $now | Quote }}
+conditions:
+{{ range $type := list "PodReadyToStartContainers" "Initialized" "ContainersReady" "Ready" }}
+- {type: {{ $type }}, status: "True", lastTransitionTime: {{ $now | Quote }}}
+{{ end }}
+{{ range .spec.readinessGates }}
+- {type: {{ .conditionType | Quote }}, status: "True", lastTransitionTime: {{ $now | Quote }}}
+{{ end }}
+containerStatuses:
+{{ range .spec.containers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  imageID: ""
+  ready: true
+  started: true
+  restartCount: 0
+  state: {running: {startedAt: {{ $now | Quote }}}}
+{{ end }}
+{{ if .spec.initContainers }}
+initContainerStatuses:
+{{ range .spec.initContainers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  imageID: ""
+  ready: true
+  restartCount: 0
+{{ if eq (or .restartPolicy "") "Always" }}
+  started: true
+  state: {running: {startedAt: {{ $now | Quote }}}}
+{{ else }}
+  started: false
+  state: {terminated: {exitCode: 0, reason: Completed, startedAt: {{ $now | Quote }}, finishedAt: {{ $now | Quote }}}}
+{{ end }}
+{{ end }}
+{{ end }}
+{{ with NodeIPsWith .spec.nodeName }}
+hostIP: {{ index . 0 | Quote }}
+hostIPs:
+- ip: {{ index . 0 | Quote }}
+{{ end }}
+{{ $namespace := .metadata.namespace }}
+{{ with PodIPsWith .spec.nodeName (or .spec.hostNetwork false) .metadata.uid .metadata.name $namespace }}
+podIP: {{ index . 0 | Quote }}
+podIPs:
+- ip: {{ index . 0 | Quote }}
+{{ end }}
+"""
+
+POD_SUCCEEDED = """
+{{ $now := Now }}
+{{ $started := or .status.startTime $now }}
+phase: Succeeded
+conditions:
+{{ range $type := list "ContainersReady" "Ready" }}
+- {type: {{ $type }}, status: "False", reason: PodCompleted, lastTransitionTime: {{ $now | Quote }}}
+{{ end }}
+containerStatuses:
+{{ range .spec.containers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  imageID: ""
+  ready: false
+  started: false
+  restartCount: 0
+  state:
+    terminated:
+      exitCode: 0
+      reason: Completed
+      startedAt: {{ $started | Quote }}
+      finishedAt: {{ $now | Quote }}
+{{ end }}
+"""
+
+
+def kwok_argv(binary: Path, inner_kubeconfig: Path, config: Path) -> list[str]:
+    """The command line of KWOK managing every node of the lab."""
+    return [
+        str(binary),
+        f"--kubeconfig={inner_kubeconfig}",
+        f"--config={config}",
+        "--manage-all-nodes=true",
+        f"--cidr={SIMULATED_POD_CIDR}",
+        f"--node-ip={NODE_IP}",
+        f"--node-lease-duration-seconds={LEASE_S}",
+    ]
+
+
+def stage_manifests() -> list[dict[str, Any]]:
+    """The Stage objects for KWOK's configuration file, one document each."""
+    alive, not_process = _without(".metadata.deletionTimestamp"), _without(PROCESS_POD)
+    return [
+        _stage("node-ready", "Node", [_not_in(READY, "True")], {"statusTemplate": NODE_STATUS}),
+        _stage(
+            "node-heartbeat", "Node", [_in(READY, "True")], {"statusTemplate": NODE_STATUS}, delay_s=LEASE_S, jitter=2
+        ),
+        _stage(
+            "pod-running",
+            "Pod",
+            [alive, not_process, _in(".status.phase", "Pending")],
+            {"statusTemplate": POD_RUNNING},
+        ),
+        _stage(
+            "job-pod-succeeded",
+            "Pod",
+            [alive, not_process, _in(".status.phase", "Running"), _in(".metadata.ownerReferences[]?.kind", "Job")],
+            {"statusTemplate": POD_SUCCEEDED},
+            delay_s=JOB_SECONDS,
+        ),
+        _stage("pod-deleted", "Pod", [_with(".metadata.deletionTimestamp"), not_process], {"delete": True}),
+    ]
+
+
+def _stage(
+    name: str, kind: str, selector: list[dict[str, Any]], following: dict[str, Any], delay_s: float = 0, jitter: int = 1
+) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "resourceRef": {"apiGroup": "v1", "kind": kind},
+        "selector": {"matchExpressions": selector},
+        "next": following,
+    }
+    if delay_s:
+        milliseconds = int(delay_s * 1000)
+        spec["delay"] = {"durationMilliseconds": milliseconds, "jitterDurationMilliseconds": milliseconds * jitter}
+    return {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": name}, "spec": spec}
+
+
+def _in(key: str, value: str) -> dict[str, Any]:
+    return {"key": key, "operator": "In", "values": [value]}
+
+
+def _not_in(key: str, value: str) -> dict[str, Any]:
+    return {"key": key, "operator": "NotIn", "values": [value]}
+
+
+def _with(key: str) -> dict[str, Any]:
+    return {"key": key, "operator": "Exists"}
+
+
+def _without(key: str) -> dict[str, Any]:
+    return {"key": key, "operator": "DoesNotExist"}

@@ -1,0 +1,170 @@
+"""The programs of the control plane: where they are found, and when they must be built.
+
+Looked for in this order: the folder that KUBEBUILDER_ASSETS names (kube-apiserver, etcd and kubectl, when they are of
+the same minor release as ours), the user's cache, and else built from the Go module `tools/<tool>` of this package.
+"""
+
+import hashlib
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from visio_lab.go_build import build_module
+from visio_lab.locks import locked
+from visio_lab.progress import Progress, Step
+
+MODULES = Path(__file__).parent / "tools"
+MEASURED_CORES = 2
+"""Processor cores of the machine on which `cold_build_s` was measured."""
+TRUSTED_AFTER_S = 20.0
+"""Estimated seconds of work after which the measured pace replaces the one of MEASURED_CORES."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One Go module with the programs it gives.
+
+    `cold_build_s`: seconds of a build with empty caches on MEASURED_CORES cores. `renamed`: the names that `go build`
+    chooses for programs (the last element of the import path) where that is not the program's own name.
+    """
+
+    name: str
+    binaries: tuple[str, ...]
+    cold_build_s: float
+    linker_flags: str = ""
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def module(self) -> Path:
+        """The folder with go.mod and go.sum."""
+        return MODULES / self.name
+
+
+KUBERNETES = "v1.37.2"
+ETCD = "v3.7.3"
+TOOLS = (
+    Tool("etcd", ("etcd",), 45, renamed={"server": "etcd", "v3": "etcd"}),
+    Tool(
+        "kubernetes",
+        ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl"),
+        420,
+        # Without it the API server reports v0.0.0, which clients refuse or mistake for an old release.
+        f"-X k8s.io/component-base/version.gitVersion={KUBERNETES}",
+    ),
+    Tool("kwok", ("kwok",), 90),
+    Tool("helm", ("helm",), 130),
+    Tool("coredns", ("coredns",), 160),
+)
+ASSETS = {
+    "kube-apiserver": (("--version",), KUBERNETES),
+    "kubectl": (("version", "--client"), KUBERNETES),
+    "etcd": (("--version",), ETCD),
+}
+"""What KUBEBUILDER_ASSETS may give, how to ask its version, and the release that it must agree with."""
+
+
+def cache_root() -> Path:
+    """The user's cache of this project."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "visio-operator"
+
+
+def key(tool: Tool) -> str:
+    """First 12 hex digits of the SHA-256 of go.mod and go.sum: the same key means the same source, to the byte."""
+    digest = hashlib.sha256((tool.module / "go.mod").read_bytes() + (tool.module / "go.sum").read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def cached(tool: Tool) -> Path:
+    """Folder of the tool's programs in the cache, whether or not they are there."""
+    return cache_root() / "tools" / f"{tool.name}-{key(tool)}"
+
+
+def is_built(tool: Tool) -> bool:
+    """Whether every program of the tool is in the cache."""
+    return all(os.access(cached(tool) / binary, os.X_OK) for binary in tool.binaries)
+
+
+def ensure_tools(progress: Progress) -> dict[str, Path]:
+    """The path of every program, built where missing; raises LabError when that is not possible.
+
+    Several processes may call this at once: one builds a tool, the others wait for it and show that they wait.
+    """
+    found = from_assets()
+    missing = [tool for tool in TOOLS if not set(tool.binaries) <= found.keys() and not is_built(tool)]
+    estimate = Estimate({tool.name: tool.cold_build_s for tool in missing}, os.cpu_count() or MEASURED_CORES)
+    for tool in missing:
+        progress.update(Step(tool.name, "waiting", remaining_s=estimate.remaining_s()))
+    for tool in missing:
+        _ensure_built(tool, progress, estimate)
+    built = {binary: cached(tool) / binary for tool in TOOLS for binary in tool.binaries}
+    return built | found
+
+
+def from_assets() -> dict[str, Path]:
+    """Programs in KUBEBUILDER_ASSETS that are of our minor release; older ones would not serve our controllers."""
+    folder = os.environ.get("KUBEBUILDER_ASSETS")
+    if not folder:
+        return {}
+    found = {}
+    for name, (arguments, release) in ASSETS.items():
+        path = Path(folder) / name
+        minor = release.removeprefix("v").rpartition(".")[0] + "."
+        if os.access(path, os.X_OK) and minor in _output([str(path), *arguments]):
+            found[name] = path
+    return found
+
+
+@dataclass
+class Estimate:
+    """How long everything still takes: measured times of `work` (seconds per tool), corrected by the pace so far."""
+
+    work: dict[str, float]
+    cores: int
+    done: dict[str, float] = field(default_factory=dict)
+    spent_s: float = 0.0
+
+    def advance(self, name: str, fraction: float, spent_s: float) -> None:
+        """Note that `fraction` (0 to 1) of a tool is built and that `spent_s` seconds went into all builds so far."""
+        self.done[name] = max(fraction, self.done.get(name, 0.0))
+        self.spent_s = spent_s
+
+    def remaining_s(self) -> float:
+        """Seconds until every tool is built."""
+        done = sum(self.work[name] * fraction for name, fraction in self.done.items())
+        pace = self.spent_s / done if done > TRUSTED_AFTER_S else MEASURED_CORES / self.cores
+        return pace * (sum(self.work.values()) - done)
+
+
+def _ensure_built(tool: Tool, progress: Progress, estimate: Estimate) -> None:
+    before, started = estimate.spent_s, time.monotonic()
+
+    def report(state: str, detail: str, fraction: float | None) -> None:
+        elapsed = time.monotonic() - started
+        estimate.advance(tool.name, fraction or 0.0, before + elapsed)
+        progress.update(Step(tool.name, state, elapsed, fraction, estimate.remaining_s(), detail))
+
+    def waiting(holder: str) -> None:
+        progress.update(Step(tool.name, f"waiting for process {holder}, which builds it", time.monotonic() - started))
+
+    target = cached(tool)
+    with locked(target.parent / f"{tool.name}.lock", waiting):
+        if not is_built(tool):
+            build_module(
+                tool.module,
+                target,
+                linker_flags=tool.linker_flags,
+                renamed=tool.renamed,
+                log=target.parent / f"{tool.name}.log",
+                report=report,
+            )
+    report("done", "", 1.0)
+
+
+def _output(argv: list[str]) -> str:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

@@ -1,0 +1,107 @@
+"""The status of a VisioDeployment: what is observed and what was decided, never an input of the user.
+
+Bounds hold here too, so the runtime cuts what is longer before it writes (`LIMITS`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from .fields import Model, Unique, pattern
+from .parts import Instant
+
+TRACE_LINES = 40
+TRACE_LENGTH = 300
+MESSAGE_LENGTH = 1024
+
+CONDITION = pattern(r"^[A-Z][A-Za-z]*$", "use a condition name such as Ready")
+
+Count = Annotated[int, Field(ge=0, le=10_000_000)]
+Name = Annotated[str, StringConstraints(max_length=253)]
+Message = Annotated[str, StringConstraints(max_length=MESSAGE_LENGTH)]
+
+
+class StatusCondition(Model):
+    """One condition in the Kubernetes convention (KEP-1623)."""
+
+    type: Annotated[str, StringConstraints(pattern=CONDITION, max_length=64)] = Field(description="What it is about.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    observed_generation: Annotated[int, Field(ge=0, le=2**53)] = Field(0, description="Generation that it is about.")
+    last_transition_time: Instant = Field(description="When `status` last changed.")
+    reason: Annotated[str, StringConstraints(pattern=CONDITION, max_length=128)] = Field(
+        description="The cause, in one word."
+    )
+    message: Message = Field("", description="The cause, in a sentence, with the next step.")
+
+
+class PartStatus(Model):
+    """How one part is."""
+
+    name: Name = Field(description="The part.")
+    desired: Count = Field(0, description="Replicas that are wanted.")
+    ready: Count = Field(0, description="Replicas that are ready.")
+    version: Name = Field("", description="Release of the image that runs.")
+    state: Literal["Ready", "Progressing", "Waiting", "Failed"] = Field(
+        "Progressing", description="Ready, on its way, held back until what it needs is up, or failed."
+    )
+    message: Message = Field("", description="What it waits for, or why it failed.")
+
+
+class PoolStatus(Model):
+    """How one GPU pool is."""
+
+    name: Name = Field(description="The pool, by its name in gpuPools.")
+    desired: Count = Field(0, description="Nodes that are wanted.")
+    ready: Count = Field(0, description="Nodes that are Ready.")
+    gpu_ready: Count = Field(0, description="Nodes whose GPU can be allocated.")
+    error: Message = Field("", description="What the provider says is wrong.")
+
+
+class CaptionsStatus(Model):
+    """How full the captions servers are."""
+
+    used: Count = Field(0, description="Slots in use.")
+    total: Count = Field(0, description="Slots of all servers that could be read.")
+    serving: Count = Field(0, description="Servers that take new streams.")
+
+
+class TranscriptionStatus(Model):
+    """How much transcription work there is."""
+
+    waiting: Count | None = Field(None, description="Recordings in the queue; unset while the queue could not be read.")
+    workers: Count = Field(0, description="Workers that run.")
+    busy: Count = Field(0, description="Workers with a job.")
+
+
+class VisioDeploymentStatus(Model):
+    """What the operator observed and decided in its last full pass."""
+
+    observed_generation: Annotated[int, Field(ge=0, le=2**53)] = Field(
+        0, description="Generation for which a full pass was reported."
+    )
+    conditions: Annotated[list[StatusCondition], Field(max_length=16), Unique("type")] = Field(
+        default=[],
+        description="Ready, Progressing, UpgradeHeld, CapacityLimited, ScalingFrozen, PolicyCompliant, Degraded.",
+    )
+    version: Name = Field("", description="Release that runs; empty until all parts run one.")
+    gpu_nodes: Annotated[str, StringConstraints(max_length=16)] = Field(
+        "", description="GPU nodes that are ready and those wanted, such as 2/3."
+    )
+    parts: Annotated[list[PartStatus], Field(max_length=40), Unique("name")] = Field(default=[], description="Parts.")
+    pools: Annotated[list[PoolStatus], Field(max_length=32), Unique("name")] = Field(
+        default=[], description="GPU pools."
+    )
+    captions: CaptionsStatus | None = Field(None, description="Captions slots, when captions are enabled.")
+    transcription: TranscriptionStatus | None = Field(None, description="Transcription, when it is enabled.")
+    embedded: Annotated[list[Name], Field(max_length=8), Unique()] = Field(
+        default=[], description="Services that run inside the platform and are for evaluation only."
+    )
+    plan_digest: Annotated[str, StringConstraints(max_length=128)] = Field("", description="Digest of the last plan.")
+    trace: Annotated[
+        list[Annotated[str, StringConstraints(max_length=TRACE_LENGTH)]], Field(max_length=TRACE_LINES)
+    ] = Field(default=[], description="The plan in words, one line for each choice.")
+    memory: Annotated[dict[Annotated[str, StringConstraints(max_length=128)], float], Field(max_length=100)] = Field(
+        default={}, description="Small facts that the next decision needs, such as since when a part could shrink."
+    )

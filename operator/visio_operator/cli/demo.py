@@ -1,0 +1,93 @@
+"""`visio-operator demo`: the whole story on this machine, from an empty cluster to returned GPU nodes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from dataclasses import asdict
+from types import FrameType
+
+from visio_lab import lab as labs
+from visio_lab.demo import Account, play
+from visio_lab.demo_view import open_view
+from visio_lab.errors import LabError
+from visio_lab.handle import Lab
+from visio_lab.progress import open_progress
+
+INTERRUPTED = 130
+REAL = "etcd, kube-apiserver, controller-manager, scheduler, kube-proxy, CoreDNS, Helm, Redis, captions proxies, the operator"
+STAND_INS = "Kyutai and WhisperX servers, caption agents, transcription workers, the cloud that sells nodes"
+SIMULATED = "all other pods (KWOK): web, API, LiveKit, egress, PostgreSQL, object store; and the nodes' kubelets"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command `demo`."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="see it work on this machine, from an empty cluster on",
+        description="Start a laboratory, install the operator, make one platform, play a morning of load, upgrade it.",
+    )
+    parser.add_argument("--quick", action="store_true", help="stop when the platform is Ready")
+    parser.add_argument("--keep", action="store_true", help="leave the laboratory running")
+    parser.add_argument("-o", "--output", choices=["text", "json"], default="text", help="format of the summary")
+    parser.set_defaults(func=demo)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Play the story; 0 when it reached its end with no call cut, 1 otherwise, 2 when this machine lacks something."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    running: Lab | None = None
+    try:
+        with open_progress() as progress:
+            running = labs.up(progress=progress)
+        with open_view() as view:
+            account = play(running, view, quick=arguments.quick)
+    except LabError as error:
+        print(f"visio-operator demo: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("visio-operator demo: interrupted, nothing is left behind", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        if running is not None and not arguments.keep:
+            labs.down(running.directory)
+    _summarise(account, running, arguments)
+    return 0 if account.cut == 0 and account.jobs_lost == 0 else 1
+
+
+def _summarise(account: Account, running: Lab, arguments: argparse.Namespace) -> None:
+    if arguments.output == "json":
+        parts = {"real": REAL, "standIns": STAND_INS, "simulated": SIMULATED}
+        print(json.dumps({**asdict(account), **parts}, indent=2))
+        return
+    lines = [
+        ("objects made", str(account.objects)),
+        ("seconds to Ready", f"{account.ready_after:.1f}"),
+    ]
+    if not arguments.quick:
+        lines += [
+            ("GPU nodes", f"{account.bought} bought, {account.returned} returned"),
+            ("caption streams", f"{account.streams} carried, {account.cut} cut"),
+            ("transcriptions", f"{account.jobs} queued, {account.jobs_lost} lost"),
+            ("upgrade", account.upgraded),
+        ]
+    lines += [
+        ("calls cut", str(account.cut)),
+        ("real", REAL),
+        ("stand-ins", STAND_INS),
+        ("simulated", SIMULATED),
+    ]
+    width = max(len(name) for name, _ in lines)
+    print("\nWhat happened")
+    for name, value in lines:
+        print(f"  {name.ljust(width)}  {value}")
+    if arguments.keep:
+        print(f"\nThe laboratory is still up. Look around, then end it:\n  export KUBECONFIG={running.kubeconfig}")
+        print(f"  {running.bin / 'kubectl'} get vd -A\n  uv run visio-operator lab down --dir {running.directory}")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

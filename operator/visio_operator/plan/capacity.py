@@ -1,0 +1,91 @@
+"""GPU capacity: from load to servers and workers, from these to nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from visio_operator.api.parts import GpuPool
+from visio_operator.api.spec import VisioDeploymentSpec
+
+from .captions import size_captions
+from .observed import Observed
+from .pace import Pace
+from .pools import Demand, free_gpus, size_pool
+from .sizing import GpuSize, PartSize, PoolSize
+from .transcription import size_transcription
+
+
+def size_gpus(spec: VisioDeploymentSpec, observed: Observed, now: float, pace: Pace) -> GpuSize:
+    """Size captions, transcription and their pools. Where both share a pool, captions get free GPUs first: people are
+    waiting in a meeting, recordings wait in a queue.
+    """
+    pools = {pool.name: pool for pool in spec.gpu_pools}
+    pool_of = _pool_of(spec)
+    missing = {part: _missing(part, observed) for part in pool_of}
+    free = {name: _free(pool, pool_of, missing, observed, now, pace) for name, pool in pools.items()}
+
+    parts: list[PartSize] = []
+    if spec.captions.enabled:
+        parts.append(size_captions(spec.captions, observed, free.get(pool_of["captions"]), now, pace))
+    if spec.transcription.enabled:
+        left = free.get(pool_of["transcription"])
+        if left is not None and parts and pool_of.get("captions") == pool_of["transcription"]:
+            left = max(0, left - _added(parts[0], observed))
+        parts.append(size_transcription(spec.transcription, observed, left, now, pace))
+
+    sized = []
+    for index, pool in enumerate(spec.gpu_pools):
+        users = [part for part in parts if pool_of[part.part] == pool.name]
+        demand = Demand(
+            wanted={part.part: part.wanted for part in users},
+            at_least=sum(part.target for part in users),
+            missing=sum(missing[part.part] for part in users),
+            frozen=any(part.frozen for part in users),
+            propose=spec.capacity.mode == "Propose",
+        )
+        sized.append(size_pool(index, pool, demand, observed, now, pace))
+    both: tuple[PartSize | PoolSize, ...] = (*parts, *sized)
+    return GpuSize(
+        replicas={part.part: part.replicas for part in parts},
+        pools=tuple(size.plan for size in sized if size.plan is not None),
+        pods=tuple(mark for part in parts for mark in part.pods),
+        nodes=tuple(mark for size in sized for mark in size.nodes),
+        limits=tuple(limit for size in both for limit in size.limits),
+        frozen=tuple(part.frozen for part in parts if part.frozen),
+        memory={key: value for size in both for key, value in size.memory.items()},
+        trace=tuple(line for size in both for line in size.trace),
+    )
+
+
+def _pool_of(spec: VisioDeploymentSpec) -> dict[str, str]:
+    """The pool of each GPU part that is enabled; empty text where none is named."""
+    captions, transcription = spec.captions, spec.transcription
+    named = (
+        ("captions", captions.enabled, captions.pool),
+        ("transcription", transcription.enabled, transcription.pool),
+    )
+    return {part: pool or "" for part, enabled, pool in named if enabled}
+
+
+def _free(
+    pool: GpuPool,
+    pool_of: Mapping[str, str],
+    missing: Mapping[str, int],
+    observed: Observed,
+    now: float,
+    pace: Pace,
+) -> int | None:
+    parts = frozenset(part for part, name in pool_of.items() if name == pool.name)
+    return free_gpus(pool, parts, sum(missing[part] for part in parts), observed, now, pace)
+
+
+def _missing(part: str, observed: Observed) -> int:
+    """Pods that a part's Deployment asks for and that are not seen yet."""
+    pods = observed.captions if part == "captions" else observed.transcribers
+    workload = observed.workloads.get(part)
+    return max(0, workload.desired - sum(not pod.terminating for pod in pods)) if workload else 0
+
+
+def _added(size: PartSize, observed: Observed) -> int:
+    workload = observed.workloads.get(size.part)
+    return max(0, size.replicas - (workload.desired if workload else 0))

@@ -1,0 +1,172 @@
+"""The conditions of a plan: derived from what is observed, never remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .observed import Observed, Workload
+from .order import CRON_JOBS, GPU_PARTS, JOBS, is_up
+from .plan import Condition, PartPlan, Release
+from .policy import SOVEREIGNTY, Refusal
+from .reasons import ConditionType, Reason
+from .sizing import GpuSize
+
+_NAMED = 4
+"""Parts that a message names before it only counts them."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that conditions are derived from."""
+
+    observed: Observed
+    parts: Mapping[str, PartPlan]
+    release: Release | None
+    floors: Mapping[str, int] = field(default_factory=dict)
+    """Of GPU parts: servers or workers that have to be ready whatever the load is."""
+    migrating_to: str = ""
+    migration_failed: str = ""
+    awaits_approval: str = ""
+    refusals: Sequence[Refusal] = ()
+    gpus: GpuSize = field(default_factory=GpuSize)
+
+
+def conditions(found: Findings) -> tuple[Condition, ...]:
+    """All conditions, each with True or False, a reason of the closed vocabulary and a message that names the cause."""
+    return (
+        _ready(found),
+        _progressing(found),
+        _degraded(found),
+        _capacity_limited(found.gpus),
+        _scaling_frozen(found.gpus),
+        _policy_compliant(found.refusals),
+        _upgrade_held(found),
+    )
+
+
+def lacks(part: str, found: Findings) -> str:
+    """What a part lacks to be ready; empty when it is ready."""
+    plan, release = found.parts[part], found.release
+    workload = found.observed.workloads.get(part)
+    if not plan.write:
+        return plan.waiting_for
+    if part == "migrate" and release is not None:
+        # During an upgrade the Job of the older release is gone, but what runs was migrated by it.
+        done = bool(found.migrating_to) or is_up(part, found.observed, release)
+        return "" if done else (workload.failed if workload and workload.failed else "is not done")
+    if workload is None:
+        return "does not exist yet"
+    if part in JOBS:
+        return "" if workload.succeeded else workload.failed or "is not done"
+    if part in CRON_JOBS:
+        return ""
+    return _replicas_lack(part, workload, plan, found.floors)
+
+
+def _replicas_lack(part: str, workload: Workload, plan: PartPlan, floors: Mapping[str, int]) -> str:
+    if not workload.current:
+        return "has a change that its controller has not seen yet"
+    # The number of GPU servers follows load, so only the floor counts: Ready must not wait for nodes bought for load.
+    needed = floors.get(part, 0) if part in GPU_PARTS else max(1, workload.desired)
+    if workload.ready >= needed:
+        return ""
+    where = " on GPU nodes" if part in GPU_PARTS else ""
+    cause = f": {workload.failed}" if workload.failed else ""
+    waiting = " (waits for GPU nodes)" if part in GPU_PARTS and plan.replicas < needed else ""
+    return f"has {workload.ready} of {needed} replicas ready{where}{waiting}{cause}"
+
+
+def _ready(found: Findings) -> Condition:
+    if found.refusals:
+        return _condition(ConditionType.READY, False, found.refusals[0].reason, _joined(map(str, found.refusals)))
+    missing = {part: lack for part in found.parts if (lack := lacks(part, found))}
+    if not missing:
+        message = f"all {len(found.parts)} parts are ready"
+        return _condition(ConditionType.READY, True, Reason.ALL_PARTS_READY, message)
+    nodes_only = all(part in GPU_PARTS and found.parts[part].write for part in missing)
+    reason = Reason.WAITING_FOR_NODES if nodes_only else Reason.PARTS_NOT_READY
+    return _condition(ConditionType.READY, False, reason, _joined(f"{part} {lack}" for part, lack in missing.items()))
+
+
+def _progressing(found: Findings) -> Condition:
+    kind = ConditionType.PROGRESSING
+    if found.refusals:
+        return _condition(kind, False, Reason.SETTLED, "nothing is changed while the spec is refused")
+    if found.migrating_to and not found.migration_failed:
+        message = (
+            f"migrating the database to {found.migrating_to}; all parts stay on the older release until it is done"
+        )
+        return _condition(kind, True, Reason.UPGRADING, message)
+    absent = [part for part in found.parts if part not in found.observed.workloads]
+    if absent:
+        lines = (f"{part} {found.parts[part].waiting_for or 'is being created'}" for part in absent)
+        return _condition(kind, True, Reason.CREATING, _joined(lines))
+    rolling = [
+        f"{part} has {workload.updated} of {workload.desired} replicas updated"
+        for part in found.parts
+        if part not in JOBS | CRON_JOBS
+        and (workload := found.observed.workloads[part])
+        and (not workload.current or workload.updated < workload.desired)
+    ]
+    if rolling:
+        return _condition(kind, True, Reason.ROLLING_OUT, _joined(rolling))
+    return _condition(kind, False, Reason.SETTLED, "everything is as planned")
+
+
+def _degraded(found: Findings) -> Condition:
+    failed = [
+        f"{part}: {found.observed.workloads[part].failed}"
+        for part in found.parts
+        if part in found.observed.workloads and found.observed.workloads[part].failed
+    ]
+    if failed:
+        return _condition(ConditionType.DEGRADED, True, Reason.PART_FAILED, _joined(failed))
+    return _condition(ConditionType.DEGRADED, False, Reason.HEALTHY, "no part has failed")
+
+
+def _capacity_limited(gpus: GpuSize) -> Condition:
+    kind = ConditionType.CAPACITY_LIMITED
+    if gpus.limits:
+        return _condition(kind, True, gpus.limits[0].reason, _joined(limit.message for limit in gpus.limits))
+    return _condition(kind, False, Reason.ENOUGH, "nothing limits GPU capacity")
+
+
+def _scaling_frozen(gpus: GpuSize) -> Condition:
+    kind = ConditionType.SCALING_FROZEN
+    if gpus.frozen:
+        return _condition(kind, True, Reason.SIGNAL_MISSING, _joined(gpus.frozen))
+    return _condition(kind, False, Reason.SIGNALS_FRESH, "all signals that sizes depend on are fresh")
+
+
+def _policy_compliant(refusals: Sequence[Refusal]) -> Condition:
+    kind = ConditionType.POLICY_COMPLIANT
+    broken = [refusal for refusal in refusals if refusal.reason in SOVEREIGNTY]
+    if broken:
+        return _condition(kind, False, broken[0].reason, _joined(map(str, broken)))
+    return _condition(kind, True, Reason.COMPLIANT, "images and pools keep the rules of spec.sovereignty")
+
+
+def _upgrade_held(found: Findings) -> Condition:
+    kind = ConditionType.UPGRADE_HELD
+    if found.migration_failed:
+        message = f"the migrate Job of {found.migrating_to} failed: {found.migration_failed}; nothing else was changed"
+        return _condition(kind, True, Reason.MIGRATION_FAILED, message)
+    if found.awaits_approval:
+        message = f"the upgrade to {found.awaits_approval} waits: spec.upgrade.mode is Approve; set it to Auto to start"
+        return _condition(kind, True, Reason.APPROVAL_NEEDED, message)
+    refused = [refusal for refusal in found.refusals if refusal.reason is Reason.VERSION_STEP]
+    if refused:
+        return _condition(kind, True, Reason.VERSION_STEP, str(refused[0]))
+    return _condition(kind, False, Reason.NOT_HELD, "no upgrade is held")
+
+
+def _condition(kind: ConditionType, holds: bool, reason: Reason, message: str) -> Condition:
+    return Condition(type=kind.value, status="True" if holds else "False", reason=reason.value, message=message)
+
+
+def _joined(lines: Iterable[str]) -> str:
+    """The first few lines and how many more there are, so that a message stays short."""
+    every = list(lines)
+    more = len(every) - _NAMED
+    return "; ".join(every[:_NAMED]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,134 @@
+"""The decision: from what is asked for and what is seen to what shall be.
+
+`decide` reads as the specification: nine steps, each in the module that it calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from visio_operator.api.releases import ReleaseEntry
+from visio_operator.api.spec import VisioDeploymentSpec
+
+from .capacity import size_gpus
+from .conditions import Findings, conditions
+from .observed import Observed
+from .order import GPU_PARTS, closed_gate, fixed_size, part_set
+from .pace import Pace
+from .plan import PartPlan, Plan, Release
+from .policy import Refusal, refusals
+from .reasons import ConditionType
+from .secrets import secret_needs
+from .sizing import GpuSize
+from .upgrade import Rung, choose_rung
+
+STEADY = Pace()
+"""The pace of real clouds."""
+
+
+def decide(
+    spec: VisioDeploymentSpec, observed: Observed, now: float, ladder: tuple[ReleaseEntry, ...], pace: Pace = STEADY
+) -> Plan:
+    """Decide what one deployment shall be.
+
+    Args:
+        spec: what the user asks for; `api.check` has found nothing wrong with it.
+        observed: a snapshot of the deployment's world.
+        now: unix time in seconds; the only clock.
+        ladder: the known releases, oldest first.
+        pace: how fast to follow what is observed.
+
+    Returns:
+        The plan. The same arguments always give the same plan. With refusals in `invalid` it has no parts, and nothing
+        that runs may be touched.
+    """
+    # 1. Refuse what cannot be. What runs is left alone then, the older release included.
+    rung = choose_rung(spec, observed, ladder)
+    refused = (*((rung.refusal,) if rung.refusal else ()), *refusals(spec, observed, rung.target))
+    if refused or rung.release is None:
+        return _refused(spec, observed, rung, refused, pace)
+
+    # 2. The release: during an upgrade the older one until its successor's migrations are done.
+    release = rung.release
+
+    # 3. Which parts exist.
+    present = part_set(spec)
+
+    # 4. Sizes, 5. gates: a closed gate holds back creation, never what exists.
+    parts = {part: _part(spec, observed, part, present, release) for part in present}
+
+    # 6. GPU capacity: servers and workers from load, nodes from these.
+    gpus = size_gpus(spec, observed, now, pace)
+    parts.update({part: replace(parts[part], replicas=size) for part, size in gpus.replicas.items() if part in parts})
+
+    # 7. Secrets of ours that have to exist.
+    secrets = secret_needs(observed.name, spec)
+
+    # 8. Conditions.
+    found = Findings(
+        observed=observed,
+        parts=parts,
+        release=release,
+        floors={"captions": spec.captions.min, "transcription": spec.transcription.min},
+        migrating_to=rung.migrate.version if rung.migrate else "",
+        migration_failed=rung.failed,
+        awaits_approval=spec.version if rung.awaits_approval else "",
+        gpus=gpus,
+    )
+    stated = conditions(found)
+
+    # 9. When to look again.
+    under_way = any(item.type == ConditionType.PROGRESSING and item.status == "True" for item in stated)
+    watchful = under_way or any(part in parts for part in GPU_PARTS) or bool(gpus.pools)
+    return Plan(
+        release=release,
+        migrate_release=rung.migrate,
+        parts=parts,
+        secrets=secrets,
+        pools=gpus.pools,
+        pods=gpus.pods,
+        nodes=gpus.nodes,
+        conditions=stated,
+        recheck_after=pace.recheck if watchful else pace.idle,
+        trace=(
+            "1 checks: nothing is refused",
+            f"2 {rung.trace}",
+            f"3 parts: {len(present)}: {', '.join(present)}",
+            *_sizes(parts),
+            *(f"6 {line}" for line in gpus.trace),
+            f"7 secrets: {', '.join(need.name for need in secrets)}",
+            *(f"8 {item.type}={item.status} {item.reason}" for item in stated),
+        ),
+        memory=gpus.memory,
+    )
+
+
+def _part(
+    spec: VisioDeploymentSpec, observed: Observed, part: str, present: tuple[str, ...], release: Release
+) -> PartPlan:
+    waiting = closed_gate(part, present, observed, release)
+    replicas = 0 if part in GPU_PARTS else fixed_size(spec, part)
+    return PartPlan(part=part, replicas=replicas, write=not waiting, waiting_for=waiting)
+
+
+def _refused(
+    spec: VisioDeploymentSpec, observed: Observed, rung: Rung, refused: tuple[Refusal, ...], pace: Pace
+) -> Plan:
+    """The plan of a spec that cannot be: nothing to write, and why."""
+    stated = conditions(Findings(observed=observed, parts={}, release=rung.release, refusals=refused, gpus=GpuSize()))
+    return Plan(
+        release=rung.release,
+        parts={},
+        conditions=stated,
+        invalid=tuple(map(str, refused)),
+        recheck_after=pace.recheck,
+        trace=(*(f"1 refused: {refusal}" for refusal in refused), f"3 parts of {spec.version}: left as they are"),
+        memory=observed.memory,
+    )
+
+
+def _sizes(parts: dict[str, PartPlan]) -> tuple[str, ...]:
+    """What was chosen for parts that do not follow GPU load, one line for all that are open and one per closed gate."""
+    fixed = [f"{part} {plan.replicas}" for part, plan in parts.items() if plan.write and part not in GPU_PARTS]
+    held = [f"5 gate: {part} {plan.waiting_for}" for part, plan in parts.items() if not plan.write]
+    return (f"4 sizes: {', '.join(fixed)}", *held)

@@ -1,0 +1,150 @@
+"""What cannot be: refusals that name the field, the problem and the next step.
+
+Rules that concern the object alone are checked before (`api.check`); here are those that need the cluster or the
+ladder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from visio_operator.api.fields import SecretRef
+from visio_operator.api.releases import ReleaseEntry, order
+from visio_operator.api.spec import VisioDeploymentSpec
+
+from .images import is_inside
+from .observed import Observed
+from .order import IMAGE_KEYS, part_set
+from .plan import Release
+from .reasons import Reason
+
+SOVEREIGNTY = frozenset({Reason.IMAGE_OUTSIDE_REGISTRIES, Reason.DIGEST_MISSING, Reason.ZONE_OUTSIDE_REGIONS})
+"""The reasons that make a deployment not compliant with its own policy."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One thing that cannot be."""
+
+    reason: Reason
+    field: str
+    problem: str
+    next_step: str
+
+    def __str__(self) -> str:
+        """One line for status and terminals."""
+        return f"{self.field}: {self.problem}; {self.next_step}"
+
+
+@dataclass(frozen=True)
+class SecretWanted:
+    """A Secret that the spec refers to and the keys it must have."""
+
+    field: str
+    name: str
+    keys: tuple[str, ...] = ()
+
+
+def secrets_wanted(spec: VisioDeploymentSpec) -> tuple[SecretWanted, ...]:
+    """All Secrets that the user has to provide, with the field that names each of them."""
+    return tuple(_secrets(spec))
+
+
+def _secrets(spec: VisioDeploymentSpec) -> Iterator[SecretWanted]:
+    single: list[tuple[str, SecretRef | None, str]] = [
+        ("oidc", spec.oidc.secret_ref, "clientSecret"),
+        ("database", spec.database.secret_ref, "password"),
+        ("redis", spec.redis.secret_ref, "password"),
+        ("mail", spec.mail.secret_ref if spec.mail else None, "password"),
+        ("docs", spec.docs.secret_ref if spec.docs else None, "apiKey"),
+        ("llm", spec.llm.secret_ref if spec.llm else None, "apiKey"),
+        ("superuser", spec.superuser.secret_ref if spec.superuser else None, "password"),
+    ]
+    for owner, ref, default in single:
+        if ref is not None:
+            yield SecretWanted(f"spec.{owner}.secretRef", ref.name, (ref.key or default,))
+    if spec.object_storage.secret_ref is not None:
+        name = spec.object_storage.secret_ref.name
+        yield SecretWanted("spec.objectStorage.secretRef", name, ("accessKeyId", "secretAccessKey"))
+    if spec.gateway.tls.secret_ref is not None:
+        yield SecretWanted("spec.gateway.tls.secretRef", spec.gateway.tls.secret_ref.name, ("tls.crt", "tls.key"))
+    if spec.transcription.enabled and spec.transcription.hugging_face_secret is not None:
+        yield SecretWanted("spec.transcription.huggingFaceSecret", spec.transcription.hugging_face_secret, ("token",))
+    for index, name in enumerate(spec.image_pull_secrets):
+        yield SecretWanted(f"spec.imagePullSecrets[{index}]", name, (".dockerconfigjson",))
+
+
+def refusals(spec: VisioDeploymentSpec, observed: Observed, release: Release | None) -> tuple[Refusal, ...]:
+    """Everything that cannot be; `release` is the one the spec asks for, None when the ladder lacks it."""
+    found: list[Refusal] = [*_missing_secrets(spec, observed), *_pools(spec, observed)]
+    if release is not None:
+        found.extend(_images(spec, release))
+    return tuple(found)
+
+
+def unknown_version(version: str, ladder: tuple[ReleaseEntry, ...]) -> Refusal:
+    """The refusal of a version that the ladder lacks, naming the nearest one that it has."""
+    if not ladder:
+        next_step = "the release ladder is empty; add a VisioRelease"
+    else:
+        nearest = min((entry.version for entry in ladder), key=lambda known: _distance(known, version))
+        next_step = f"the nearest known release is {nearest}; use it or add a VisioRelease named for {version}"
+    problem = f"{version} is not in the release ladder"
+    return Refusal(Reason.UNKNOWN_VERSION, "spec.version", problem, next_step)
+
+
+def _distance(known: str, version: str) -> tuple[int, ...]:
+    """How far apart two versions are, the larger components first; among equals the newer one is nearer."""
+    ours, theirs = order(known), order(version)
+    return (*(abs(a - b) for a, b in zip(ours, theirs, strict=True)), *(-number for number in ours))
+
+
+def _missing_secrets(spec: VisioDeploymentSpec, observed: Observed) -> Iterator[Refusal]:
+    for wanted in secrets_wanted(spec):
+        keys = observed.secret_keys.get(wanted.name)
+        if keys is None:
+            problem = f"Secret {wanted.name} does not exist in namespace {observed.namespace}"
+            next_step = f"create it with {_listed(wanted.keys)}"
+            yield Refusal(Reason.SECRET_MISSING, f"{wanted.field}.name", problem, next_step)
+            continue
+        absent = [key for key in wanted.keys if key not in keys]
+        if absent:
+            problem = f"Secret {wanted.name} lacks {_listed(absent)}"
+            yield Refusal(Reason.SECRET_MISSING, f"{wanted.field}.key", problem, "add it or name another key")
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return "the key " + " and the key ".join(keys)
+
+
+def _pools(spec: VisioDeploymentSpec, observed: Observed) -> Iterator[Refusal]:
+    for index, pool in enumerate(spec.gpu_pools):
+        where = f"spec.gpuPools[{index}]"
+        if pool.provider not in ("oks", "none"):
+            problem = f"provider {pool.provider} is not supported yet"
+            next_step = "use oks, or none and size the nodes yourself"
+            yield Refusal(Reason.PROVIDER_NOT_SUPPORTED, f"{where}.provider", problem, next_step)
+        elif pool.provider == "oks" and not (pool.name in observed.pools and observed.pools[pool.name].found):
+            problem = f"there is no NodePool {pool.name} in nodepools.oks.dev"
+            next_step = "create it with desiredNodes 0 and autoscaling false, or set provider none"
+            yield Refusal(Reason.POOL_MISSING, f"{where}.name", problem, next_step)
+        regions = spec.sovereignty.regions
+        if regions and pool.zone is not None and not any(pool.zone.startswith(region) for region in regions):
+            problem = f"zone {pool.zone} is outside {', '.join(regions)}"
+            next_step = "move the pool or extend spec.sovereignty.regions"
+            yield Refusal(Reason.ZONE_OUTSIDE_REGIONS, f"{where}.zone", problem, next_step)
+
+
+def _images(spec: VisioDeploymentSpec, release: Release) -> Iterator[Refusal]:
+    keys = sorted({key for part in part_set(spec) for key in IMAGE_KEYS[part]})
+    outside = [release.images[key] for key in keys if not is_inside(release.images[key], spec.sovereignty.registries)]
+    if outside:
+        problem = f"{', '.join(outside)} come from none of them"
+        next_step = "mirror them and name the copies in a VisioRelease, or extend the list"
+        yield Refusal(Reason.IMAGE_OUTSIDE_REGISTRIES, "spec.sovereignty.registries", problem, next_step)
+    loose = [release.images[key] for key in keys if "@sha256:" not in release.images[key]]
+    if spec.sovereignty.require_digests and loose:
+        problem = f"release {release.version} has no digest for {', '.join(loose)}"
+        next_step = "add a VisioRelease with the digests, or set requireDigests to false"
+        yield Refusal(Reason.DIGEST_MISSING, "spec.sovereignty.requireDigests", problem, next_step)

@@ -1,0 +1,56 @@
+"""The closed vocabulary of conditions: their types and their reasons."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """The conditions of a VisioDeployment; every plan states each of them once."""
+
+    READY = "Ready"
+    PROGRESSING = "Progressing"
+    DEGRADED = "Degraded"
+    CAPACITY_LIMITED = "CapacityLimited"
+    SCALING_FROZEN = "ScalingFrozen"
+    POLICY_COMPLIANT = "PolicyCompliant"
+    UPGRADE_HELD = "UpgradeHeld"
+
+
+class Reason(StrEnum):
+    """Why a condition has its status. Alerts and tests match these words, so none is ever renamed."""
+
+    # Ready, Progressing, Degraded
+    ALL_PARTS_READY = "AllPartsReady"
+    PARTS_NOT_READY = "PartsNotReady"
+    WAITING_FOR_NODES = "WaitingForNodes"
+    CREATING = "Creating"
+    ROLLING_OUT = "RollingOut"
+    UPGRADING = "Upgrading"
+    SETTLED = "Settled"
+    HEALTHY = "Healthy"
+    PART_FAILED = "PartFailed"
+    # Refusals
+    UNKNOWN_VERSION = "UnknownVersion"
+    VERSION_STEP = "VersionStepNotAllowed"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a word of the vocabulary, no password
+    POOL_MISSING = "PoolMissing"
+    PROVIDER_NOT_SUPPORTED = "ProviderNotSupported"
+    IMAGE_OUTSIDE_REGISTRIES = "ImageOutsideRegistries"
+    DIGEST_MISSING = "DigestMissing"
+    ZONE_OUTSIDE_REGIONS = "ZoneOutsideRegions"
+    # Capacity
+    ENOUGH = "Enough"
+    MAXIMUM_REACHED = "MaximumReached"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    OUT_OF_STOCK = "OutOfStock"
+    PROVIDER_ERROR = "ProviderError"
+    TWO_WRITERS = "TwoWriters"
+    POOL_OF_ANOTHER = "PoolOfAnotherDeployment"
+    APPROVAL_NEEDED = "ApprovalNeeded"
+    SIGNALS_FRESH = "SignalsFresh"
+    SIGNAL_MISSING = "SignalMissing"
+    # Policy and upgrades
+    COMPLIANT = "Compliant"
+    NOT_HELD = "NotHeld"
+    MIGRATION_FAILED = "MigrationFailed"

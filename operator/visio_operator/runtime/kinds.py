@@ -1,0 +1,126 @@
+"""Every kind of object that the operator touches, with the verbs it needs and why.
+
+The table is the one source for request paths, for the watches and for the roles in the Helm chart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from visio_operator.api.spec import GROUP, KIND, PLURAL, VERSION
+
+MANAGED = ("list", "watch", "create", "patch", "delete")
+"""The verbs for objects that the operator makes, restores and prunes; server-side apply asks for create and patch."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind: where the API server serves it and what the operator does with it."""
+
+    name: str
+    group: str
+    version: str
+    plural: str
+    verbs: tuple[str, ...]
+    reason: str
+    namespaced: bool = True
+    rendered: bool = False
+    """Made from manifests, and pruned when no manifest asks for it any more."""
+    optional: bool = False
+    """Served only where its CRD is installed."""
+    subresources: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def api_version(self) -> str:
+        """The `apiVersion` of objects of this kind."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def root(self) -> str:
+        """The path under which the API server serves the group and version."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    @property
+    def resource(self) -> str:
+        """The name by which a user finds it, such as `nodepools.oks.dev`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, namespace: str | None = None, name: str | None = None) -> str:
+        """The path of the collection, or of one object."""
+        scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        tail = f"/{name}" if name else ""
+        return f"{self.root}{scope}/{self.plural}{tail}"
+
+
+def _managed(name: str, group: str, version: str, plural: str, reason: str, *, optional: bool = False) -> Kind:
+    return Kind(name, group, version, plural, MANAGED, reason, rendered=True, optional=optional)
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        KIND, GROUP, VERSION, PLURAL, ("get", "list", "watch", "patch"),
+        "read what users ask for; patch sets the finalizer",
+        subresources=(("status", ("get", "patch")), ("finalizers", ("update",))),
+    ),
+    Kind(
+        "VisioRelease", GROUP, VERSION, "visioreleases", ("list", "watch"), "releases added to the built-in ladder",
+        namespaced=False, optional=True,
+    ),
+    Kind(
+        "Secret", "", "v1", "secrets", ("get", *MANAGED),
+        "make generated Secrets once and see which keys the Secrets named in a spec have", rendered=True,
+    ),
+    _managed("ConfigMap", "", "v1", "configmaps", "configuration that is no secret"),
+    _managed("ServiceAccount", "", "v1", "serviceaccounts", "one identity for each part"),
+    _managed("Service", "", "v1", "services", "addresses of the parts"),
+    Kind(
+        "PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", ("list", "watch", "create", "patch"),
+        "data volumes; never deleted by the operator", rendered=True,
+    ),
+    _managed("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", "default deny and what is allowed"),
+    _managed("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", "node maintenance without interruption"),
+    _managed("Deployment", "apps", "v1", "deployments", "the parts"),
+    _managed("StatefulSet", "apps", "v1", "statefulsets", "embedded PostgreSQL, Redis and object store"),
+    _managed("Job", "batch", "v1", "jobs", "migrations and the first administrator"),
+    _managed("CronJob", "batch", "v1", "cronjobs", "regular cleaning"),
+    _managed(
+        "HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers",
+        "replicas of the API and the web front end",
+    ),
+    _managed("Ingress", "networking.k8s.io", "v1", "ingresses", "routes from outside by an ingress controller"),
+    _managed(
+        "Gateway", "gateway.networking.k8s.io", "v1", "gateways", "routes from outside by the Gateway API",
+        optional=True,
+    ),
+    _managed(
+        "HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes", "routes from outside by the Gateway API",
+        optional=True,
+    ),
+    _managed(
+        "Certificate", "cert-manager.io", "v1", "certificates", "certificates of the public hosts", optional=True
+    ),
+    Kind(
+        "Pod", "", "v1", "pods", ("list", "watch", "patch"),
+        "read the slots of GPU servers; patch takes a server out of service before it is removed",
+    ),
+    Kind(
+        "Node", "", "v1", "nodes", ("list", "watch", "patch"),
+        "see when a GPU is ready; patch cordons a node before it is returned", namespaced=False,
+    ),
+    Kind(
+        "NodePool", "oks.dev", "v1beta2", "nodepools", ("get", "list", "watch", "patch"),
+        "order and return GPU nodes", namespaced=False, optional=True,
+    ),
+    Kind(
+        "Lease", "coordination.k8s.io", "v1", "leases", ("get", "create", "update"),
+        "one replica acts at a time",
+    ),
+    Kind("Event", "", "v1", "events", ("create",), "say when a condition changes"),
+)  # fmt: skip
+"""In the order of application: what others refer to comes first."""
+
+BY_NAME: dict[str, Kind] = {kind.name: kind for kind in KINDS}
+"""The kinds by name; the group of a name is unambiguous inside this operator."""
+
+RENDERED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.rendered)
+"""Kinds made from manifests."""

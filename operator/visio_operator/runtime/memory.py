@@ -1,0 +1,43 @@
+"""What one process remembers of one deployment between two passes; losing it costs a few requests and no decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .attempts import Attempts
+
+
+@dataclass(frozen=True)
+class Slots:
+    """One reading of a captions server."""
+
+    used: int
+    total: int
+    at: float
+
+
+@dataclass
+class Memory:
+    """Per deployment: last good readings, endpoints that did not answer, writes that changed nothing."""
+
+    slots: dict[str, Slots] = field(default_factory=dict)
+    """Last good reading by pod."""
+    silent_until: dict[str, float] = field(default_factory=dict)
+    """Endpoints that could not be reached are left alone until then, so that one dead pod does not slow every pass."""
+    answered: set[str] = field(default_factory=set)
+    """Transcription pods whose WhisperX has answered once; silence of these means work."""
+    settled: dict[tuple[str, str], tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
+    """Objects by kind and name for which an apply changed nothing: uid, digest and the differences that stayed."""
+    attempts: Attempts = field(default_factory=Attempts)
+    """Writes that were refused lately."""
+    plan: dict[str, float] = field(default_factory=dict)
+    """`Plan.memory` of the previous pass."""
+    status: dict[str, Any] | None = None
+    """The status last sent; a server that drops a field of it must not make us send it for ever."""
+    status_seen: dict[str, Any] | None = None
+    """What the server kept of it."""
+    told: frozenset[str] = frozenset()
+    """Errors that are in the log already."""
+    failures: int = 0
+    """Passes that failed one after another."""

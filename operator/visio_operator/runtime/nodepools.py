@@ -1,0 +1,78 @@
+"""What is written to node pools, GPU pods and GPU nodes; and pools that nobody sizes any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from visio_operator.plan.observed import Pool
+from visio_operator.plan.plan import NodeMark, PodMark, PoolPlan
+from visio_operator.workloads.common import SERVING_LABEL, Site
+
+from .kube import Kube
+from .projections import CORDONED, DELETION_COST, OWNER, annotations_of, labels_of
+
+Body = dict[str, Any]
+
+
+def owner_of(site: Site) -> str:
+    """How a pool names the deployment that sizes it."""
+    return f"{site.namespace}/{site.name}"
+
+
+def pool_patch(owner: str, plan: PoolPlan, pool: Pool | None) -> Body:
+    """The patch that sizes a pool; empty when it says so already or is not there.
+
+    One patch for all three sizes, since the provider's admission compares them with each other (facts/scaling.md A1).
+    """
+    if pool is None or not pool.found:
+        return {}
+    if (pool.desired, pool.minimum, pool.maximum, pool.owner) == (plan.desired, plan.minimum, plan.maximum, owner):
+        return {}
+    sizes = {"desiredNodes": plan.desired, "minNodes": plan.minimum, "maxNodes": plan.maximum}
+    return {"metadata": {"annotations": {OWNER: owner}}, "spec": sizes}
+
+
+def pod_patch(mark: PodMark, pod: Body | None) -> Body:
+    """The patch that marks a pod; empty when it is marked already or gone."""
+    if pod is None:
+        return {}
+    meta: Body = {}
+    if mark.serving is not None and (labels_of(pod).get(SERVING_LABEL) == "true") != mark.serving:
+        meta["labels"] = {SERVING_LABEL: "true" if mark.serving else "false"}
+    cost = None if mark.deletion_cost is None else str(mark.deletion_cost)
+    if cost is not None and annotations_of(pod).get(DELETION_COST, "0") != cost:
+        meta["annotations"] = {DELETION_COST: cost}
+    return {"metadata": meta} if meta else {}
+
+
+def node_patch(owner: str, mark: NodeMark, node: Body | None) -> Body:
+    """The patch that cordons a node or takes our cordon back; empty when there is nothing to change.
+
+    The annotation says that the cordon is ours; a cordon without it is somebody else's and stays.
+    """
+    if node is None or bool((node.get("spec") or {}).get("unschedulable")) == mark.cordon:
+        return {}
+    if mark.cordon:
+        return {"metadata": {"annotations": {CORDONED: owner}}, "spec": {"unschedulable": True}}
+    if CORDONED not in annotations_of(node):
+        return {}
+    return {"metadata": {"annotations": {CORDONED: None}}, "spec": {"unschedulable": None}}
+
+
+async def return_pools(kube: Kube, orphaned: Callable[[str, str], bool]) -> int:
+    """Give back pools that nobody sizes any more: no nodes wanted, our annotation off. Returns how many there were.
+
+    `orphaned` is asked with the owner (namespace/name) and the pool's name. Raises KubeError.
+    """
+    if not await kube.serves("NodePool"):
+        return 0
+    returned = 0
+    for pool in await kube.list("NodePool"):
+        name, owner = pool["metadata"]["name"], annotations_of(pool).get(OWNER)
+        if not owner or not orphaned(owner, name):
+            continue
+        patch = {"metadata": {"annotations": {OWNER: None}}, "spec": {"desiredNodes": 0, "minNodes": 0}}
+        await kube.merge("NodePool", name, None, patch)
+        returned += 1
+    return returned

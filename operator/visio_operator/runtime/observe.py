@@ -1,0 +1,170 @@
+"""Build the snapshot that one decision looks at: lists filtered by our label on the server, and the signals of load."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from visio_operator.api.spec import VisioDeploymentSpec
+from visio_operator.plan.observed import Observed, Pool, Queue
+from visio_operator.plan.policy import secrets_wanted
+from visio_operator.workloads.common import DEPLOYMENT_LABEL, MANAGED_BY, POOL_LABEL, Site
+
+from . import projections, signals
+from .kinds import RENDERED
+from .kube import Kube, KubeError
+from .memory import Memory
+from .projections import PART_LABEL, labels_of
+from .secret_values import decode
+
+Body = dict[str, Any]
+Live = Mapping[tuple[str, str], Body]
+
+OURS = f"app.kubernetes.io/managed-by={MANAGED_BY}"
+"""Selects what any deployment of the namespace owns, so that a name which another one has is seen before a write."""
+SIGNAL_PARTS = ("captions", "transcription", "subtitles")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was seen in one pass."""
+
+    observed: Observed
+    live: Live
+    """Managed objects of the namespace by kind and name, whole; forgotten after the pass."""
+    pods: Mapping[str, Body]
+    """Pods of the GPU parts by name."""
+    nodes: Mapping[str, Body]
+    """Nodes of the deployment's pools by name."""
+    secrets: Mapping[str, Body]
+    """The Secrets that the spec refers to."""
+
+
+async def observe(
+    kube: Kube, session: aiohttp.ClientSession, site: Site, generation: int, memory: Memory, now: float
+) -> Snapshot:
+    """Look at everything a decision may use. Raises KubeError; a signal that cannot be read is no error."""
+    spec = site.spec
+    listed, pods, nodes, pools, secrets = await asyncio.gather(
+        _live(kube, site.namespace),
+        _pods(kube, site),
+        _nodes(kube, spec),
+        _pools(kube, spec),
+        _secrets(kube, site),
+    )
+    mine = {key: body for key, body in listed.items() if labels_of(body).get(DEPLOYMENT_LABEL) == site.name}
+    signals.prune(memory, now)
+    slots, waiting, busy, queue = await asyncio.gather(
+        signals.captions_slots(session, _addresses(pods, "captions"), memory, now),
+        signals.waiting_streams(session, _addresses(pods, "subtitles"), memory, now),
+        signals.busy_transcribers(session, _addresses(pods, "transcription"), memory),
+        _queue(site, mine, secrets, memory, now),
+    )
+    observed = Observed(
+        uid=site.uid,
+        namespace=site.namespace,
+        name=site.name,
+        generation=generation,
+        workloads=projections.workloads(mine),
+        secret_keys={name: frozenset(body.get("data") or ()) for name, body in secrets.items()},
+        captions=tuple(
+            projections.captions_server(
+                pod, signals.usable(slots.get(name), now), slots[name].at if name in slots else 0.0
+            )
+            for name, pod in _of_part(pods, "captions")
+        ),
+        transcribers=tuple(
+            projections.transcription_worker(pod, busy.get(name)) for name, pod in _of_part(pods, "transcription")
+        ),
+        captions_waiting=waiting,
+        queue=queue,
+        nodes=tuple(projections.gpu_node(node) for node in nodes.values()),
+        pools=pools,
+        memory=dict(memory.plan),
+    )
+    return Snapshot(observed=observed, live=listed, pods=pods, nodes=nodes, secrets=secrets)
+
+
+async def _live(kube: Kube, namespace: str) -> dict[tuple[str, str], Body]:
+    async def one(kind: str) -> list[Body]:
+        if not await kube.serves(kind):
+            return []
+        try:
+            return await kube.list(kind, namespace=namespace, selector=OURS)
+        except KubeError as error:
+            if error.missing and not await kube.serves(kind, refresh=True):
+                return []
+            raise
+
+    lists = await asyncio.gather(*(one(kind.name) for kind in RENDERED))
+    return {
+        (kind.name, body["metadata"]["name"]): body
+        for kind, bodies in zip(RENDERED, lists, strict=True)
+        for body in bodies
+    }
+
+
+async def _pods(kube: Kube, site: Site) -> dict[str, Body]:
+    selector = f"{DEPLOYMENT_LABEL}={site.name},{PART_LABEL} in ({','.join(SIGNAL_PARTS)})"
+    found = await kube.list("Pod", namespace=site.namespace, selector=selector)
+    return {pod["metadata"]["name"]: pod for pod in found}
+
+
+async def _nodes(kube: Kube, spec: VisioDeploymentSpec) -> dict[str, Body]:
+    if not spec.gpu_pools:
+        return {}
+    selector = f"{POOL_LABEL} in ({','.join(sorted(pool.name for pool in spec.gpu_pools))})"
+    return {node["metadata"]["name"]: node for node in await kube.list("Node", selector=selector)}
+
+
+async def _pools(kube: Kube, spec: VisioDeploymentSpec) -> dict[str, Pool]:
+    async def one(name: str, provider: str) -> Pool:
+        if provider != "oks":
+            return Pool(
+                name=name, found=False, error=f"provider {provider} is not supported by this release; use oks or none"
+            )
+        if not await kube.serves("NodePool") and not await kube.serves("NodePool", refresh=True):
+            return Pool(name=name, found=False, error="the CRD nodepools.oks.dev is not installed in this cluster")
+        return projections.oks_pool(name, await kube.get("NodePool", name))
+
+    wanted = [pool for pool in spec.gpu_pools if pool.provider != "none"]
+    found = await asyncio.gather(*(one(pool.name, pool.provider) for pool in wanted))
+    return {pool.name: pool for pool in found}
+
+
+async def _secrets(kube: Kube, site: Site) -> dict[str, Body]:
+    names = sorted({wanted.name for wanted in secrets_wanted(site.spec)})
+    found = await asyncio.gather(*(kube.get("Secret", name, site.namespace) for name in names))
+    return {name: body for name, body in zip(names, found, strict=True) if body is not None}
+
+
+async def _queue(site: Site, mine: Live, secrets: Mapping[str, Body], memory: Memory, now: float) -> Queue:
+    if not site.spec.transcription.enabled:
+        return Queue(waiting=0, read_at=now)
+    redis = site.spec.redis
+    if redis.embedded is not None:
+        secret = mine.get(("Secret", f"{site.name}-redis"), {})
+        password = decode(secret.get("data")).get("password")
+        if password is None:
+            return Queue(error="the embedded Redis does not exist yet")
+        return await signals.queue_length(
+            signals.Broker(f"{site.name}-redis.{site.namespace}.svc", 6379, password=password), memory, now
+        )
+    password = None
+    if redis.secret_ref is not None:
+        password = decode((secrets.get(redis.secret_ref.name) or {}).get("data")).get(
+            redis.secret_ref.key or "password"
+        )
+    return await signals.queue_length(signals.Broker(redis.host or "", redis.port, redis.tls, password), memory, now)
+
+
+def _of_part(pods: Mapping[str, Body], part: str) -> list[tuple[str, Body]]:
+    return sorted((name, pod) for name, pod in pods.items() if labels_of(pod).get(PART_LABEL) == part)
+
+
+def _addresses(pods: Mapping[str, Body], part: str) -> dict[str, str]:
+    return projections.running_addresses(pod for _, pod in _of_part(pods, part))

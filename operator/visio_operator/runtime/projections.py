@@ -1,0 +1,189 @@
+"""From live objects to the records that a decision looks at. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from visio_operator.api.spec import GROUP
+from visio_operator.plan.observed import CaptionsServer, GpuNode, Pool, TranscriptionWorker, Workload
+from visio_operator.workloads.common import POOL_LABEL, SERVING_LABEL
+
+from .compare import DIGEST
+from .memory import Slots
+
+Body = Mapping[str, Any]
+
+PART_LABEL = "app.kubernetes.io/component"
+OWNER = f"{GROUP}/owner"
+"""Annotation of a node pool: namespace/name of the deployment that sizes it."""
+CORDONED = f"{GROUP}/cordoned"
+"""Annotation of a node that we cordoned: namespace/name of the deployment."""
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_RANK = {"Deployment": 0, "StatefulSet": 1, "Job": 2, "CronJob": 3}
+
+
+def seconds(text: str | None) -> float:
+    """A Kubernetes timestamp as unix seconds; 0 when it is missing."""
+    return datetime.fromisoformat(text).timestamp() if text else 0.0
+
+
+def condition(live: Body, kind: str) -> Body:
+    """One condition of an object's status; empty when it is not there."""
+    for entry in (live.get("status") or {}).get("conditions") or ():
+        if entry.get("type") == kind:
+            return dict(entry)
+    return {}
+
+
+def is_ready(live: Body) -> bool:
+    """Whether the condition Ready of a pod or node is True."""
+    return condition(live, "Ready").get("status") == "True"
+
+
+def labels_of(live: Body) -> Mapping[str, str]:
+    """The labels of an object."""
+    return live["metadata"].get("labels") or {}
+
+
+def annotations_of(live: Body) -> Mapping[str, str]:
+    """The annotations of an object."""
+    return live["metadata"].get("annotations") or {}
+
+
+def terminating(live: Body) -> bool:
+    """Whether an object is being deleted."""
+    return bool(live["metadata"].get("deletionTimestamp"))
+
+
+def workloads(live: Mapping[tuple[str, str], Body]) -> dict[str, Workload]:
+    """The workload of each part. Where a part has several, its servers come before its Jobs, and newer before older."""
+    found: dict[str, tuple[tuple[int, float], Workload]] = {}
+    for (kind, _), body in live.items():
+        part = labels_of(body).get(PART_LABEL)
+        if kind not in _RANK or part is None or terminating(body):
+            continue
+        rank = (_RANK[kind], -seconds(body["metadata"].get("creationTimestamp")))
+        if part not in found or rank < found[part][0]:
+            found[part] = (rank, workload(kind, part, body))
+    return {part: entry for part, (_, entry) in found.items()}
+
+
+def workload(kind: str, part: str, live: Body) -> Workload:
+    """One workload as its controller last reported it."""
+    meta, spec, status = live["metadata"], live.get("spec") or {}, live.get("status") or {}
+    template = spec.get("template") or ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template") or {}
+    pod = template.get("spec") or {}
+    containers = (*(pod.get("initContainers") or ()), *(pod.get("containers") or ()))
+    failed = ""
+    if kind == "Job":
+        desired, ready, updated, current = 1, int(status.get("ready") or 0), 1, True
+        if (failure := condition(live, "Failed")).get("status") == "True":
+            failed = f"{failure.get('reason', 'Failed')}: {failure.get('message', '')}".strip(": ")
+    elif kind == "CronJob":
+        desired, ready, updated, current = 1, 1, 1, True
+    else:
+        desired = int(spec.get("replicas", 1))
+        ready, updated = int(status.get("readyReplicas") or 0), int(status.get("updatedReplicas") or 0)
+        current = int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 1)
+        failed = _rollout_failure(live)
+    return Workload(
+        kind=kind,
+        name=meta["name"],
+        part=part,
+        desired=desired,
+        ready=ready,
+        updated=updated,
+        images=tuple(container.get("image", "") for container in containers),
+        current=current,
+        succeeded=kind == "Job" and condition(live, "Complete").get("status") == "True",
+        failed=failed,
+        fingerprint=annotations_of(live).get(DIGEST, ""),
+    )
+
+
+def _rollout_failure(live: Body) -> str:
+    stuck = condition(live, "Progressing")
+    if stuck.get("reason") == "ProgressDeadlineExceeded":
+        return str(stuck.get("message") or "the rollout does not progress")
+    refused = condition(live, "ReplicaFailure")
+    return str(refused.get("message") or refused.get("reason")) if refused.get("status") == "True" else ""
+
+
+def captions_server(pod: Body, slots: Slots | None, read_at: float) -> CaptionsServer:
+    """One captions pod; `slots` is None when they could not be read lately."""
+    return CaptionsServer(
+        pod=pod["metadata"]["name"],
+        node=(pod.get("spec") or {}).get("nodeName") or "",
+        ready=is_ready(pod),
+        serving=labels_of(pod).get(SERVING_LABEL) == "true",
+        used=slots.used if slots else None,
+        total=slots.total if slots else None,
+        read_at=read_at,
+        created=seconds(pod["metadata"].get("creationTimestamp")),
+        terminating=terminating(pod),
+        deletion_cost=_deletion_cost(pod),
+    )
+
+
+def transcription_worker(pod: Body, busy: bool | None) -> TranscriptionWorker:
+    """One transcription pod."""
+    return TranscriptionWorker(
+        pod=pod["metadata"]["name"],
+        node=(pod.get("spec") or {}).get("nodeName") or "",
+        ready=is_ready(pod),
+        busy=busy,
+        created=seconds(pod["metadata"].get("creationTimestamp")),
+        terminating=terminating(pod),
+        deletion_cost=_deletion_cost(pod),
+    )
+
+
+def _deletion_cost(pod: Body) -> int:
+    try:
+        return int(annotations_of(pod).get(DELETION_COST, "0"))
+    except ValueError:
+        return 0
+
+
+def gpu_node(node: Body) -> GpuNode:
+    """One node of a GPU pool."""
+    status = node.get("status") or {}
+    return GpuNode(
+        name=node["metadata"]["name"],
+        pool=labels_of(node).get(POOL_LABEL, ""),
+        ready=is_ready(node),
+        gpus=int((status.get("allocatable") or {}).get("nvidia.com/gpu") or 0),
+        cordoned=bool((node.get("spec") or {}).get("unschedulable")),
+        created=seconds(node["metadata"].get("creationTimestamp")),
+        zone=labels_of(node).get("topology.kubernetes.io/zone", ""),
+        cordoned_by_us=CORDONED in annotations_of(node),
+    )
+
+
+def oks_pool(name: str, live: Body | None) -> Pool:
+    """An Outscale OKS NodePool; its last error is reported as the provider wrote it."""
+    if live is None:
+        return Pool(name=name, found=False, error=f"there is no NodePool {name} (nodepools.oks.dev); create it first")
+    spec, status = live.get("spec") or {}, live.get("status") or {}
+    return Pool(
+        name=name,
+        found=True,
+        desired=int(spec.get("desiredNodes") or 0),
+        minimum=int(spec.get("minNodes") or 0),
+        maximum=int(spec.get("maxNodes") or 0),
+        autoscaling=bool(spec.get("autoscaling")),
+        error=str((status.get("last_error") or {}).get("message") or ""),
+        owner=annotations_of(live).get(OWNER, ""),
+    )
+
+
+def running_addresses(pods: Iterable[Body]) -> dict[str, str]:
+    """Addresses of the pods that can be asked: they have one and are ready or on their way out."""
+    found: dict[str, str] = {}
+    for pod in pods:
+        status = pod.get("status") or {}
+        if status.get("podIP") and status.get("phase") == "Running" and (is_ready(pod) or terminating(pod)):
+            found[pod["metadata"]["name"]] = status["podIP"]
+    return found

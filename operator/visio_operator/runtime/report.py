@@ -1,0 +1,257 @@
+"""Say in status what was observed and decided; pure, except for the two functions that write."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from visio_operator.api.spec import API_VERSION, KIND, VisioDeploymentSpec
+from visio_operator.api.status import MESSAGE_LENGTH, TRACE_LENGTH, TRACE_LINES
+from visio_operator.plan.observed import GpuNode, Observed, Workload
+from visio_operator.plan.plan import Condition, PartPlan, Plan
+
+from .compare import digest, merge_patch
+from .kube import FIELD_MANAGER, Kube, KubeError
+from .memory import Memory
+
+Status = dict[str, Any]
+
+GOOD_WHEN_TRUE = frozenset({"Ready", "PolicyCompliant"})
+"""Conditions whose True is good news; Progressing is neither good nor bad, all others are bad news when True."""
+
+
+def report(
+    previous: Mapping[str, Any],
+    spec: VisioDeploymentSpec,
+    plan: Plan,
+    errors: Sequence[str],
+    observed: Observed,
+    generation: int,
+    now: float,
+) -> Status:
+    """The status after one full pass over `generation`."""
+    conditions = [_with_errors(condition, errors) for condition in plan.conditions]
+    status: Status = {
+        "observedGeneration": generation,
+        "conditions": merge_conditions(previous.get("conditions") or (), conditions, generation, now),
+        "version": plan.release.version if plan.release and _all_run(plan, observed) else "",
+        "parts": [_part(part, observed.workloads.get(part.part), plan) for part in plan.parts.values()],
+        "embedded": _embedded(spec),
+        "planDigest": digest(_substance(plan)),
+        "trace": [line[:TRACE_LENGTH] for line in plan.trace[:TRACE_LINES]],
+        "memory": dict(plan.memory),
+    }
+    if plan.invalid:
+        # Nothing that runs was touched, so what was said of it stays true.
+        status |= {key: previous[key] for key in ("version", "parts") if key in previous}
+    if spec.gpu_pools:
+        pools = [_pool(pool.name, plan, observed) for pool in spec.gpu_pools]
+        status["pools"] = pools
+        status["gpuNodes"] = f"{sum(p['gpuReady'] for p in pools)}/{sum(p['desired'] for p in pools)}"
+    if spec.captions.enabled:
+        status["captions"] = _captions(observed)
+    if spec.transcription.enabled:
+        status["transcription"] = _transcription(observed)
+    return status
+
+
+def refusal(previous: Mapping[str, Any], reason: str, message: str, generation: int | None, now: float) -> Status:
+    """The status when no plan could be made: what was known stays, Ready and Degraded say why.
+
+    `generation` is None when the pass failed before it could judge the spec; observedGeneration then stays as it is.
+    """
+    reported = int(previous.get("observedGeneration") or 0) if generation is None else generation
+    conditions = [Condition("Ready", "False", reason, message), Condition("Degraded", "True", reason, message)]
+    kept = [
+        Condition(c["type"], c["status"], c["reason"], c.get("message", ""))
+        for c in previous.get("conditions") or ()
+        if c["type"] not in ("Ready", "Degraded")
+    ]
+    merged = merge_conditions(previous.get("conditions") or (), [*conditions, *kept], reported, now)
+    return {**previous, "observedGeneration": reported, "conditions": merged}
+
+
+def merge_conditions(
+    previous: Iterable[Mapping[str, Any]], conditions: Iterable[Condition], generation: int, now: float
+) -> list[dict[str, Any]]:
+    """Conditions with their transition times, which move only when the status does."""
+    before = {entry["type"]: entry for entry in previous}
+    merged = []
+    for condition in conditions:
+        old = before.get(condition.type)
+        same = old is not None and old["status"] == condition.status
+        merged.append(
+            {
+                "type": condition.type,
+                "status": condition.status,
+                "reason": condition.reason,
+                "message": condition.message[:MESSAGE_LENGTH],
+                "observedGeneration": generation,
+                "lastTransitionTime": old["lastTransitionTime"] if old is not None and same else instant(now),
+            }
+        )
+    return merged
+
+
+def transitions(previous: Mapping[str, Any], status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Conditions whose status changed. A new one counts when it is bad news, but not Ready, which nothing is at first."""
+    before = {entry["type"]: entry["status"] for entry in previous.get("conditions") or ()}
+    changed = []
+    for entry in status.get("conditions") or ():
+        old = before.get(entry["type"])
+        news = entry["type"] != "Ready" and _is_bad(entry["type"], entry["status"])
+        if old != entry["status"] and (old is not None or news):
+            changed.append(entry)
+    return changed
+
+
+def instant(now: float) -> str:
+    """Unix seconds in the form of the Kubernetes API."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def write_status(kube: Kube, live: Mapping[str, Any], status: Status, memory: Memory) -> bool:
+    """Write the status when it says something new; True when it was written."""
+    previous = live.get("status") or {}
+    patch = merge_patch(previous, status)
+    if not patch or (memory.status == status and memory.status_seen == previous):
+        return False
+    meta = live["metadata"]
+    written = await kube.patch_status(KIND, meta["name"], meta["namespace"], patch)
+    # A server with an older CRD drops fields; what it kept is what the next comparison must not write again.
+    memory.status, memory.status_seen = status, written.get("status") or {}
+    return True
+
+
+async def post_events(kube: Kube, live: Mapping[str, Any], changed: Iterable[Mapping[str, Any]], now: float) -> None:
+    """Post one event for each transition. An event that cannot be posted is nobody's concern."""
+    meta = live["metadata"]
+    for entry in changed:
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{meta['name']}.{secrets.token_hex(8)}", "namespace": meta["namespace"]},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": meta["name"],
+                "namespace": meta["namespace"],
+                "uid": meta["uid"],
+                "resourceVersion": meta.get("resourceVersion", ""),
+            },
+            "type": "Warning" if _is_bad(entry["type"], entry["status"]) else "Normal",
+            "reason": entry["reason"],
+            "message": f"{entry['type']} is {entry['status']}: {entry.get('message', '')}"[:MESSAGE_LENGTH],
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": FIELD_MANAGER,
+            "firstTimestamp": instant(now),
+            "lastTimestamp": instant(now),
+            "count": 1,
+        }
+        try:
+            await kube.create(event)
+        except KubeError:
+            return
+
+
+def _is_bad(kind: str, status: str) -> bool:
+    if kind == "Progressing":
+        return False
+    return (status == "False") if kind in GOOD_WHEN_TRUE else (status == "True")
+
+
+def _with_errors(condition: Condition, errors: Sequence[str]) -> Condition:
+    """What could not be written makes a deployment degraded; whether it serves people is a question of its parts."""
+    if condition.type != "Degraded" or not errors:
+        return condition
+    more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
+    return Condition("Degraded", "True", "ApplyFailed", "; ".join(errors[:3]) + more)
+
+
+def _all_run(plan: Plan, observed: Observed) -> bool:
+    return all(_state(part, observed.workloads.get(part.part))[0] == "Ready" for part in plan.parts.values())
+
+
+def _state(part: PartPlan, workload: Workload | None) -> tuple[str, str]:
+    if workload is None:
+        return ("Waiting", part.waiting_for) if not part.write else ("Progressing", "")
+    if workload.failed:
+        return "Failed", workload.failed
+    if workload.kind == "Job":
+        return ("Ready" if workload.succeeded else "Progressing"), ""
+    done = workload.current and workload.updated >= workload.desired and workload.ready >= workload.desired
+    return ("Ready" if done else "Progressing"), ""
+
+
+def _part(part: PartPlan, workload: Workload | None, plan: Plan) -> dict[str, Any]:
+    state, message = _state(part, workload)
+    ready = 0
+    if workload is not None:
+        ready = int(workload.succeeded) if workload.kind == "Job" else workload.ready
+    version = ""
+    if workload is not None and plan.release is not None and set(workload.images) <= set(plan.release.images.values()):
+        version = plan.release.version
+    return {
+        "name": part.part,
+        "desired": part.replicas,
+        "ready": ready,
+        "version": version,
+        "state": state,
+        "message": message[:MESSAGE_LENGTH],
+    }
+
+
+def _pool(name: str, plan: Plan, observed: Observed) -> dict[str, Any]:
+    nodes: list[GpuNode] = [node for node in observed.nodes if node.pool == name]
+    ready = sum(node.ready for node in nodes)
+    planned = next((pool.desired for pool in plan.pools if pool.name == name), None)
+    found = observed.pools.get(name)
+    return {
+        "name": name,
+        "desired": len(nodes) if planned is None else planned,
+        "ready": ready,
+        "gpuReady": sum(node.ready and node.gpus > 0 for node in nodes),
+        "error": (found.error if found else "")[:MESSAGE_LENGTH],
+    }
+
+
+def _captions(observed: Observed) -> dict[str, Any]:
+    return {
+        "used": sum(server.used or 0 for server in observed.captions),
+        "total": sum(server.total or 0 for server in observed.captions),
+        "serving": sum(server.ready and server.serving and not server.terminating for server in observed.captions),
+    }
+
+
+def _transcription(observed: Observed) -> dict[str, Any]:
+    load: dict[str, Any] = {
+        "workers": sum(worker.ready and not worker.terminating for worker in observed.transcribers),
+        "busy": sum(worker.busy is True for worker in observed.transcribers),
+    }
+    if observed.queue.waiting is not None:
+        load["waiting"] = observed.queue.waiting
+    return load
+
+
+def _embedded(spec: VisioDeploymentSpec) -> list[str]:
+    services = {
+        "postgres": spec.database.embedded,
+        "redis": spec.redis.embedded,
+        "garage": spec.object_storage.embedded,
+    }
+    return [name for name, embedded in services.items() if embedded is not None]
+
+
+def _substance(plan: Plan) -> dict[str, Any]:
+    """What the plan does, without its words and its memory."""
+    return {
+        "version": plan.release.version if plan.release else "",
+        "parts": [asdict(part) for part in plan.parts.values()],
+        "pools": [asdict(pool) for pool in plan.pools],
+        "pods": [asdict(mark) for mark in plan.pods],
+        "nodes": [asdict(mark) for mark in plan.nodes],
+        "invalid": list(plan.invalid),
+    }

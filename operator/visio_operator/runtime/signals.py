@@ -1,0 +1,178 @@
+"""Signals of load, read from the running servers themselves: captions slots, waiting streams, the transcription queue.
+
+Each reading has a deadline of two seconds, and an endpoint that cannot be reached is left alone for ten. Nothing here
+raises: what could not be read is None, and the plan never shrinks on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from visio_operator.plan.observed import Queue
+
+from .memory import Memory, Slots
+
+CAPTIONS_PORT = 8080
+PROXY_METRICS_PORT = 8091
+WHISPERX_PORT = 8000
+TRANSCRIBE_QUEUE = "transcribe-queue-v2"
+"""Name of the Celery queue, a Redis list, of Visio's summary service since 1.23."""
+BROKER_DB = 1
+"""All of Visio's samples use logical database 1."""
+WAITING_METRIC = "visio_captions_waiting_streams"
+TIMEOUT = 2.0
+BUSY_AFTER = 1.0
+"""WhisperX answers /health at once unless a transcription blocks its event loop."""
+SILENCE = 10.0
+KEEP = 15.0
+"""A reading that is older stands for nothing any more."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where the Celery broker is."""
+
+    host: str
+    port: int
+    tls: bool = False
+    password: str | None = None
+
+
+async def captions_slots(
+    session: aiohttp.ClientSession, pods: Mapping[str, str], memory: Memory, now: float
+) -> dict[str, Slots]:
+    """The slots of each captions server, given pod names and addresses: read now, or at most 15 seconds ago."""
+    texts = await _fetch_all(
+        session, {p: f"http://{a}:{CAPTIONS_PORT}/api/modules_info" for p, a in pods.items()}, memory, now
+    )
+    for pod, text in texts.items():
+        if text is not None and (slots := parse_slots(text)) is not None:
+            memory.slots[pod] = Slots(*slots, at=now)
+    for gone in memory.slots.keys() - pods.keys():
+        del memory.slots[gone]
+    return dict(memory.slots)
+
+
+def parse_slots(text: str) -> tuple[int, int] | None:
+    """Used and total slots of all modules; moshi-server 0.6.4 writes the numbers as strings."""
+    try:
+        answer = json.loads(text)
+        modules = list(answer.values()) if isinstance(answer, dict) and "total_slots" not in answer else answer
+        modules = modules if isinstance(modules, list) else [modules]
+        counted = [module for module in modules if isinstance(module, dict) and "total_slots" in module]
+        used = sum(int(module["used_slots"]) for module in counted)
+        return (used, sum(int(module["total_slots"]) for module in counted)) if counted else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+async def waiting_streams(
+    session: aiohttp.ClientSession, pods: Mapping[str, str], memory: Memory, now: float
+) -> int | None:
+    """Streams that wait for a slot, over all captions proxies; None while one of them could not be read."""
+    texts = await _fetch_all(
+        session, {p: f"http://{a}:{PROXY_METRICS_PORT}/metrics" for p, a in pods.items()}, memory, now
+    )
+    readings = [None if text is None else parse_gauge(text, WAITING_METRIC) for text in texts.values()]
+    known = [reading for reading in readings if reading is not None]
+    return sum(known) if len(known) == len(readings) else None
+
+
+def parse_gauge(text: str, name: str) -> int | None:
+    """The sum of a gauge in Prometheus text format; None when it is not there."""
+    found: int | None = None
+    for line in text.splitlines():
+        if line.startswith((f"{name} ", f"{name}{{")):
+            try:
+                found = (found or 0) + int(float(line.rpartition(" ")[2]))
+            except ValueError:
+                return None
+    return found
+
+
+async def busy_transcribers(
+    session: aiohttp.ClientSession, pods: Mapping[str, str], memory: Memory
+) -> dict[str, bool | None]:
+    """Which transcription pods work. Their WhisperX cannot answer /health while it transcribes (its handler blocks the
+    event loop), so silence of one that has answered before means busy; a refused connection means unknown.
+    """
+
+    async def one(pod: str, address: str) -> bool | None:
+        try:
+            timeout = aiohttp.ClientTimeout(total=BUSY_AFTER)
+            async with session.get(f"http://{address}:{WHISPERX_PORT}/health", timeout=timeout) as answer:
+                await answer.read()
+            memory.answered.add(pod)
+            return False
+        except TimeoutError:
+            return True if pod in memory.answered else None
+        except (aiohttp.ClientError, OSError):
+            return None
+
+    memory.answered &= pods.keys()
+    results = await asyncio.gather(*(one(pod, address) for pod, address in pods.items()))
+    return dict(zip(pods, results, strict=True))
+
+
+async def queue_length(broker: Broker, memory: Memory, now: float) -> Queue:
+    """How many recordings wait for transcription; the reason in `error` when Redis did not say."""
+    if memory.silent_until.get("redis", 0.0) > now:
+        return Queue(error=f"Redis at {broker.host}:{broker.port} did not answer")
+    client = redis.asyncio.Redis(
+        host=broker.host,
+        port=broker.port,
+        db=BROKER_DB,
+        password=broker.password,
+        ssl=broker.tls,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            waiting = await client.execute_command("LLEN", TRANSCRIBE_QUEUE)  # type: ignore[no-untyped-call]
+        return Queue(waiting=int(waiting), read_at=now)
+    except (RedisError, OSError, TimeoutError, ValueError) as error:
+        memory.silent_until["redis"] = now + SILENCE
+        return Queue(error=f"Redis at {broker.host}:{broker.port}: {type(error).__name__}")
+    finally:
+        await client.aclose()
+
+
+async def _fetch_all(
+    session: aiohttp.ClientSession, urls: Mapping[str, str], memory: Memory, now: float
+) -> dict[str, str | None]:
+    async def one(url: str) -> str | None:
+        if memory.silent_until.get(url, 0.0) > now:
+            return None
+        try:
+            async with session.get(url, timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as answer:
+                text = await answer.text()
+                return text if answer.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            memory.silent_until[url] = now + SILENCE
+            return None
+
+    texts = await asyncio.gather(*(one(url) for url in urls.values()))
+    return dict(zip(urls, texts, strict=True))
+
+
+def session() -> aiohttp.ClientSession:
+    """A session for the readings; it talks to pods, so never through a proxy, and keeps no cookies."""
+    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=64))
+
+
+def prune(memory: Memory, now: float) -> None:
+    """Forget endpoints whose silence is over, since pod addresses come and go."""
+    memory.silent_until = {endpoint: until for endpoint, until in memory.silent_until.items() if until > now}
+
+
+def usable(slots: Slots | None, now: float) -> Slots | None:
+    """The reading when it still stands for something."""
+    return slots if slots is not None and now - slots.at <= KEEP else None

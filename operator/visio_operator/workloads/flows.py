@@ -1,0 +1,151 @@
+"""The flow matrix: who talks to whom, on which port and why. Network policies are made from it, and nothing else is let
+through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .common import Site
+from .connections import GARAGE_PORT, LIVEKIT_PORT, Endpoint, database, of_url, redis, storage
+from .containers import PROXY_METRICS_PORT
+from .sfu import media
+from .turn import RELAY_PORTS, TLS_PORT
+
+ANYONE = "anyone"
+"""Whatever reaches the cluster: gateway pods of any namespace, load balancers, browsers."""
+OPERATOR = "operator"
+"""This operator, which reads how busy the servers are."""
+DNS = "dns"
+PUBLIC = "public"
+"""The deployment's own public hosts, which pods reach through the gateway like everybody else."""
+WORLD = "world"
+"""Any address outside the cluster: policies know addresses, not names."""
+
+API_IMAGE_PARTS = (
+    "backend", "celery-backend", "migrate", "superuser", "clean-pending-files", "purge-deleted-files",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ports:
+    """A protocol and its ports, from `first` to `last`; 0 means all."""
+
+    first: int
+    last: int = 0
+    protocol: str = "TCP"
+
+
+ALL_UDP = Ports(0, protocol="UDP")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One permitted direction: who opens the connection, to whom, where, and what for."""
+
+    source: str
+    target: str | Endpoint
+    ports: tuple[Ports, ...]
+    reason: str
+
+
+def flows(site: Site) -> tuple[Flow, ...]:
+    """Every flow that the deployment needs, whether or not its parts exist yet."""
+    return (
+        *_names(),
+        *_front_door(site),
+        *_api(site),
+        *_media(site),
+        *_summary(site),
+        *_captions(site),
+    )
+
+
+def _to(target: Endpoint) -> tuple[str | Endpoint, tuple[Ports, ...]]:
+    """Where an endpoint is: a part of ours, or a server outside."""
+    return target.part or target, (Ports(target.port),)
+
+
+def _names() -> Iterator[Flow]:
+    clients = (
+        *API_IMAGE_PARTS, "sfu", "egress", "subtitles", "metadata", "summary", "summarize", "call-webhook",
+        "transcription", "captions",
+    )  # fmt: skip
+    for part in clients:
+        yield Flow(part, DNS, (Ports(53, protocol="UDP"), Ports(53)), "names")
+
+
+def _front_door(site: Site) -> Iterator[Flow]:
+    ports = media(site)
+    yield Flow(ANYONE, "frontend", (Ports(8080),), "pages")
+    yield Flow(ANYONE, "backend", (Ports(8000),), "API")
+    yield Flow(ANYONE, "sfu", (Ports(LIVEKIT_PORT),), "signalling")
+    yield Flow(ANYONE, "garage", (Ports(GARAGE_PORT),), "recordings for browsers, signed by the API")
+    yield Flow(ANYONE, "turn", (Ports(TLS_PORT),), "TURN over TLS")
+    if site.spec.sfu.network != "turnTLS":
+        yield Flow(ANYONE, "sfu", (Ports(ports.tcp), _udp(ports.udp)), "media")
+
+
+def _udp(ports: range) -> Ports:
+    return Ports(ports[0], ports[-1], "UDP")
+
+
+def _api(site: Site) -> Iterator[Flow]:
+    for part in API_IMAGE_PARTS:
+        yield Flow(part, *_to(database(site)), "database")
+        yield Flow(part, *_to(redis(site)), "cache, sessions and queue")
+        if part not in ("migrate", "superuser"):
+            yield Flow(part, *_to(storage(site).endpoint), "recordings and files")
+    yield Flow("backend", PUBLIC, (Ports(443),), "LiveKit's API, by its public URL")
+    yield Flow("backend", "summary", (Ports(8000),), "finished recordings")
+    oidc = site.spec.oidc
+    for url in (oidc.jwks_endpoint, oidc.token_endpoint, oidc.user_endpoint):
+        yield Flow("backend", *_to(of_url(url)), "sign-in")
+    if site.spec.mail is not None:
+        mail = Endpoint(site.spec.mail.host, site.spec.mail.port)
+        yield Flow("backend", *_to(mail), "mail")
+
+
+def _media(site: Site) -> Iterator[Flow]:
+    ports = media(site)
+    signalling_and_media = (Ports(LIVEKIT_PORT), Ports(ports.tcp), _udp(ports.udp))
+    yield Flow("sfu", *_to(redis(site)), "bus")
+    yield Flow("sfu", PUBLIC, (Ports(443),), "webhooks")
+    for client in ("egress", "subtitles", "metadata"):
+        yield Flow(client, "sfu", signalling_and_media, "signalling and media")
+        # In WebRTC both sides try to reach each other.
+        yield Flow("sfu", client, (ALL_UDP,), "media")
+        if ports.bound_to_node:
+            # They are announced under the address of their node, which no pod selector covers.
+            yield Flow(client, WORLD, signalling_and_media, "signalling and media")
+    if site.spec.sfu.network == "turnTLS":
+        relayed = Ports(RELAY_PORTS[0], RELAY_PORTS[-1], "UDP")
+        yield Flow("turn", "sfu", (_udp(ports.udp),), "relayed media")
+        yield Flow("sfu", "turn", (relayed,), "relayed media")
+    else:
+        yield Flow("sfu", WORLD, (ALL_UDP,), "media to browsers, on ports of theirs")
+    yield Flow("egress", *_to(redis(site)), "bus")
+    for part in ("egress", "metadata"):
+        yield Flow(part, *_to(storage(site).endpoint), "recordings")
+
+
+def _summary(site: Site) -> Iterator[Flow]:
+    for part in ("summary", "summarize", "call-webhook", "transcription"):
+        yield Flow(part, *_to(redis(site)), "queues")
+        yield Flow(part, *_to(storage(site).endpoint), "recordings and transcripts")
+    yield Flow("call-webhook", PUBLIC, (Ports(443),), "results")
+    yield Flow("transcription", WORLD, (Ports(443),), "model weights, on first start")
+    yield Flow(OPERATOR, "transcription", (Ports(8000),), "whether a worker is busy")
+    yield Flow(OPERATOR, "redis", (Ports(6379),), "length of the queue")
+    if site.spec.llm is not None:
+        yield Flow("summarize", *_to(of_url(site.spec.llm.url)), "language model")
+    if site.spec.docs is not None:
+        for part in ("transcription", "summarize"):
+            yield Flow(part, *_to(of_url(site.spec.docs.url)), "delivery to Docs")
+
+
+def _captions(site: Site) -> Iterator[Flow]:
+    yield Flow("captions", WORLD, (Ports(443),), "model weights, on first start")
+    yield Flow("subtitles", "captions", (Ports(8080),), "speech to text")
+    yield Flow(OPERATOR, "captions", (Ports(8080),), "used slots")
+    yield Flow(OPERATOR, "subtitles", (Ports(PROXY_METRICS_PORT),), "waiting streams")

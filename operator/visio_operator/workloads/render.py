@@ -1,0 +1,68 @@
+"""From a plan to every manifest of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from visio_operator.plan.plan import Plan, Release
+
+from .agents import metadata_collector, subtitles
+from .backend import backend, celery_backend, cron_jobs, migrate, superuser
+from .captions import captions
+from .certificate import certificate
+from .common import Manifest, Site, join
+from .egress import egress
+from .frontend import frontend
+from .garage import garage
+from .gateway import gateway
+from .ingress import ingress
+from .network_policies import network_policies
+from .postgres import postgres
+from .redis import redis
+from .sfu import sfu
+from .summary import call_webhook, summarize, summary
+from .transcription import transcription
+from .turn import turn
+
+Builder = Callable[[Site, Plan, Release], list[Manifest]]
+
+BUILDERS: tuple[Builder, ...] = (
+    postgres,
+    redis,
+    garage,
+    turn,
+    sfu,
+    migrate,
+    superuser,
+    backend,
+    celery_backend,
+    cron_jobs,
+    frontend,
+    egress,
+    summary,
+    summarize,
+    call_webhook,
+    transcription,
+    captions,
+    subtitles,
+    metadata_collector,
+)
+"""One for each part or family, in the order of creation; each gives nothing while the plan does not write its part."""
+
+
+def render(site: Site, plan: Plan) -> tuple[Manifest, ...]:
+    """Every manifest of the parts that the plan writes, and what they share; nothing while the release is unknown.
+
+    The same site and plan always give the same manifests in the same order. Generated Secrets are not among them.
+    """
+    release = plan.release
+    if release is None:
+        return ()
+    # Policies first, so that no pod runs a moment without them.
+    return join(
+        network_policies(site, plan),
+        *(builder(site, plan, release) for builder in BUILDERS),
+        certificate(site),
+        ingress(site),
+        gateway(site),
+    )

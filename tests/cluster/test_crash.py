@@ -1,0 +1,51 @@
+"""The operator may die at any moment: started again, it ends in the same state."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import live
+from visio_lab.operator_process import USER
+
+# Writes after which the operator is killed: the first ones, around the gates, and late.
+MOMENTS = (1, 4, 11, 23, 37, 52)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lab, operator_identity):
+    """The state that an undisturbed creation ends in."""
+    from visio_lab.operator_process import make_namespace, start_operator
+
+    make_namespace(lab, "undisturbed")
+    process = start_operator(lab, name="operator-undisturbed")
+    try:
+        live.apply(lab, live.deployment("minimal.yaml", "undisturbed"))
+        live.wait_ready(lab, "undisturbed")
+        yield {key: live.intent(item) for key, item in live.owned(lab, "undisturbed").items()}
+        lab.kubectl("delete", "vd", "visio", "--namespace", "undisturbed", "--timeout=60s")
+    finally:
+        process.stop()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_during_creation_it_ends_in_the_same_state(
+    lab, undisturbed, operator, namespace, restart_operator, moment
+) -> None:
+    since = time.time()
+    live.apply(lab, live.deployment("minimal.yaml", namespace))
+    end = time.monotonic() + 30
+    while len(live.writes(lab, since, USER)) < moment and time.monotonic() < end:
+        time.sleep(0.005)
+    operator.kill()
+    restart_operator()
+    live.wait_ready(lab, namespace)
+    after = {key: live.intent(item) for key, item in live.owned(lab, namespace).items()}
+    assert set(after) == set(undisturbed)
+    for key, item in after.items():
+        assert _without_namespace(item, namespace) == _without_namespace(undisturbed[key], "undisturbed"), key
+
+
+def _without_namespace(item: dict, namespace: str) -> str:
+    return repr(item).replace(namespace, "NAMESPACE")

@@ -1,0 +1,139 @@
+"""What somebody changes or deletes by hand comes back; what leaves the spec is pruned; a deleted deployment is gone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+import live
+
+RESTORED_WITHIN = 5.0
+
+
+@pytest.fixture
+def platform(lab, operator, namespace) -> str:
+    live.apply(lab, live.deployment("minimal.yaml", namespace))
+    live.wait_ready(lab, namespace)
+    return namespace
+
+
+def test_each_deleted_object_is_restored_within_5_seconds(lab, platform) -> None:
+    before = live.owned(lab, platform)
+    victims = [key for key in before if key[0] not in ("PersistentVolumeClaim",)]
+    assert len(victims) > 30
+    slow = []
+    # One object of every kind is timed alone; the rest is deleted at once and must be back as well.
+    alone = {kind: (kind, name) for kind, name in victims}
+    for kind, name in alone.values():
+        uid = before[(kind, name)]["metadata"]["uid"]
+        lab.kubectl("delete", kind, name, "--namespace", platform, "--wait=false")
+        took = _time_until(lambda kind=kind, name=name, uid=uid: _uid(lab, kind, name, platform) not in ("", uid))
+        if took > RESTORED_WITHIN:
+            slow.append((kind, name, round(took, 1)))
+    assert slow == []
+    live.wait_ready(lab, platform)
+
+
+def _uid(lab, kind: str, name: str, namespace: str) -> str:
+    found = live.get(lab, kind, name, namespace)
+    return found["metadata"]["uid"] if found and not found["metadata"].get("deletionTimestamp") else ""
+
+
+def _time_until(check) -> float:
+    start = time.monotonic()
+    while not check():
+        if time.monotonic() - start > 30:
+            break
+        time.sleep(0.1)
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "patch", "path"),
+    [
+        ("deployment", "backend", '{"spec":{"replicas":7}}', ("spec", "replicas")),
+        ("deployment", "frontend", '{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}',
+         ("spec", "template", "spec", "terminationGracePeriodSeconds")),
+        ("service", "backend", '{"spec":{"ports":[{"port":80,"targetPort":9999}]}}', ("spec", "ports")),
+        ("networkpolicy", "backend", '{"spec":{"ingress":[{}]}}', ("spec", "ingress")),
+        ("poddisruptionbudget", "backend", '{"spec":{"maxUnavailable":"100%"}}', ("spec", "maxUnavailable")),
+    ],
+)  # fmt: skip
+def test_a_changed_field_is_restored_within_5_seconds(lab, platform, kind, part, patch, path) -> None:
+    def value():
+        node = live.get(lab, kind, f"visio-{part}", platform)
+        for key in path:
+            node = node[key]
+        return node
+
+    before = value()
+    lab.kubectl("patch", kind, f"visio-{part}", "--namespace", platform, "--type=merge", "-p", patch)
+    took = _time_until(lambda: value() == before)
+    assert took <= RESTORED_WITHIN, f"{value()} instead of {before} after {took:.1f} s"
+
+
+def test_removing_a_part_from_the_spec_prunes_exactly_that_part(lab, platform) -> None:
+    before = set(live.owned(lab, platform))
+    assert ("Deployment", "visio-egress") in before
+    lab.kubectl(
+        "patch",
+        "vd",
+        "visio",
+        "--namespace",
+        platform,
+        "--type=merge",
+        "-p",
+        '{"spec":{"recording":{"enabled":false}}}',
+    )
+    gone_part = live.eventually(
+        "egress is pruned",
+        lambda: (now := set(live.owned(lab, platform))) and not any("egress" in name for _, name in now) and now,
+    )
+    removed = before - gone_part
+    parts = {"egress", "metadata"}
+    assert removed
+    assert {key for key in removed if not any(part in key[1] for part in parts)} == set()
+    assert gone_part - before == set()
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_deleting_the_deployment_leaves_only_what_the_policy_retains(lab, operator, namespace, policy) -> None:
+    live.apply(lab, live.deployment("minimal.yaml", namespace, change=lambda spec: spec.update(deletionPolicy=policy)))
+    live.wait_ready(lab, namespace)
+    lab.kubectl("delete", "vd", "visio", "--namespace", namespace, "--timeout=30s")
+    allowed = {"Secret", "PersistentVolumeClaim"} if policy == "Retain" else set()
+    live.eventually(
+        "only the retained kinds are left", lambda: {kind for kind, _ in live.owned(lab, namespace)} == allowed, 45
+    )
+    live.eventually("no pods are left", lambda: not live.items(lab, "pods", namespace), 60)
+
+
+def test_a_deployment_deleted_while_the_operator_was_gone_does_not_hang(
+    lab, operator, namespace, restart_operator
+) -> None:
+    live.apply(lab, live.deployment("minimal.yaml", namespace))
+    live.wait_ready(lab, namespace)
+    operator.kill()
+    lab.kubectl("delete", "vd", "visio", "--namespace", namespace, "--wait=false")
+    time.sleep(3)
+    restart_operator()
+    live.eventually("the deployment is gone", lambda: live.get(lab, "vd", "visio", namespace) is None, 45)
+    live.eventually(
+        "its objects are gone",
+        lambda: {kind for kind, _ in live.owned(lab, namespace)} <= {"Secret", "PersistentVolumeClaim"},
+        45,
+    )
+
+
+def test_recreating_a_retained_deployment_takes_its_secrets_up_again(lab, operator, namespace) -> None:
+    live.apply(lab, live.deployment("minimal.yaml", namespace))
+    live.wait_ready(lab, namespace)
+    before = {name: item["data"] for (kind, name), item in live.owned(lab, namespace).items() if kind == "Secret"}
+    lab.kubectl("delete", "vd", "visio", "--namespace", namespace, "--timeout=30s")
+    live.apply(lab, live.deployment("minimal.yaml", namespace))
+    live.wait_ready(lab, namespace)
+    after = {name: item["data"] for (kind, name), item in live.owned(lab, namespace).items() if kind == "Secret"}
+    assert after == before
+    assert Path(lab.audit_log).exists()

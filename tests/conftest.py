@@ -1,0 +1,89 @@
+"""Fixtures shared by all tests: one laboratory and one operator per session, a fresh namespace per test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+_numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-goldens", action="store_true", help="rewrite the golden files from what is rendered now")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Pure tests first: a mistake there explains the failures on the cluster that follow from it.
+    items.sort(key=lambda item: "/tests/unit/" not in str(item.path))
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A running laboratory, shared by the session."""
+    from visio_lab import lab as labs
+
+    running = labs.up(tmp_path_factory.mktemp("lab") / "shared")
+    try:
+        yield running
+    finally:
+        labs.down(running.directory)
+
+
+@pytest.fixture(scope="session")
+def operator_identity(lab) -> None:  # type: ignore[no-untyped-def]
+    """CRDs, ServiceAccount and RBAC of the operator, installed from its chart."""
+    from visio_lab.operator_process import install_operator
+
+    install_operator(lab)
+
+
+@pytest.fixture(scope="session")
+def _operator_slot(lab, operator_identity) -> Iterator[dict[str, object]]:  # type: ignore[no-untyped-def]
+    slot: dict[str, object] = {}
+    try:
+        yield slot
+    finally:
+        if "process" in slot:
+            slot["process"].stop()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def operator(lab, _operator_slot):  # type: ignore[no-untyped-def]
+    """The running operator; started again when a test before killed it."""
+    from visio_lab.operator_process import start_operator
+
+    process = _operator_slot.get("process")
+    if process is None or not process.alive:
+        _operator_slot["process"] = process = start_operator(lab, name=f"operator-{next(_numbers)}")
+    return process
+
+
+@pytest.fixture
+def restart_operator(lab, _operator_slot) -> Callable[[], object]:  # type: ignore[no-untyped-def]
+    """Start the operator again after a test has killed it, and make it the session's operator."""
+    from visio_lab.operator_process import start_operator
+
+    def restart() -> object:
+        old = _operator_slot.get("process")
+        if old is not None:
+            old.kill()
+        _operator_slot["process"] = start_operator(lab, name=f"operator-{next(_numbers)}")
+        return _operator_slot["process"]
+
+    return restart
+
+
+@pytest.fixture
+def namespace(lab) -> Iterator[str]:  # type: ignore[no-untyped-def]
+    """A fresh namespace that enforces PodSecurity `restricted`; removed afterwards without waiting."""
+    from visio_lab.operator_process import make_namespace
+
+    name = f"visio-{next(_numbers)}"
+    make_namespace(lab, name)
+    yield name
+    lab.kubectl("delete", "visiodeployments", "--all", "--namespace", name, "--timeout=60s", check=False)
+    lab.kubectl("delete", "namespace", name, "--wait=false", check=False)

@@ -1,0 +1,141 @@
+"""What the tests on a real cluster share: applying examples, waiting, listing what is owned, reading the audit log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+OWNED_KINDS = (
+    "deployments.apps,statefulsets.apps,jobs.batch,cronjobs.batch,services,configmaps,secrets,serviceaccounts,"
+    "persistentvolumeclaims,poddisruptionbudgets.policy,networkpolicies.networking.k8s.io,ingresses.networking.k8s.io"
+)
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+def documents(example: str) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all((EXAMPLES / example).read_text()) if document]
+
+
+def deployment(
+    example: str, namespace: str, name: str = "visio", change: Callable[[dict[str, Any]], None] | None = None
+) -> list[dict[str, Any]]:
+    """The documents of an example for a namespace, the VisioDeployment renamed and changed."""
+    result = []
+    for document in documents(example):
+        if document["kind"] == "Namespace":
+            continue
+        if document["kind"] != "NodePool":
+            document["metadata"]["namespace"] = namespace
+        if document["kind"] == "VisioDeployment":
+            document["metadata"]["name"] = name
+            if change:
+                change(document["spec"])
+        result.append(document)
+    return result
+
+
+def apply(lab: Any, objects: list[dict[str, Any]], *, check: bool = True) -> str:
+    return lab.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(objects), check=check)
+
+
+def get(lab: Any, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
+    scope = ["--namespace", namespace] if namespace else []
+    text = lab.kubectl("get", kind, name, *scope, "-o", "json", "--ignore-not-found", check=False)
+    return json.loads(text) if text.strip() else None
+
+
+def items(lab: Any, kinds: str, namespace: str, selector: str = "") -> list[dict[str, Any]]:
+    extra = ["-l", selector] if selector else []
+    return json.loads(lab.kubectl("get", kinds, "--namespace", namespace, "-o", "json", *extra))["items"]
+
+
+def owned(lab: Any, namespace: str, name: str = "visio") -> dict[tuple[str, str], dict[str, Any]]:
+    """Everything of a deployment, by kind and name."""
+    found = items(lab, OWNED_KINDS, namespace, f"visio-operator.dev/deployment={name}")
+    return {(item["kind"], item["metadata"]["name"]): item for item in found}
+
+
+def wait_ready(lab: Any, namespace: str, name: str = "visio", timeout: int = 90) -> float:
+    start = time.monotonic()
+    lab.kubectl("wait", "--for=condition=Ready", f"vd/{name}", "--namespace", namespace, f"--timeout={timeout}s")
+    return time.monotonic() - start
+
+
+def condition(lab: Any, namespace: str, kind: str, name: str = "visio") -> dict[str, Any]:
+    found = get(lab, "vd", name, namespace) or {}
+    for entry in found.get("status", {}).get("conditions", []):
+        if entry["type"] == kind:
+            return dict(entry)
+    return {}
+
+
+def eventually(what: str, check: Callable[[], Any], timeout: float = 20.0, every: float = 0.25) -> Any:
+    """Wait until `check()` gives something true, and return it."""
+    end = time.monotonic() + timeout
+    while True:
+        result = check()
+        if result:
+            return result
+        assert time.monotonic() < end, f"not within {timeout:.0f} s: {what}"
+        time.sleep(every)
+
+
+def audit(lab: Any, since: float, user: str = "") -> Iterator[dict[str, Any]]:
+    """Completed requests in the audit log since a unix time, of one user or of all."""
+    with Path(lab.audit_log).open() as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # the line being written right now
+            if entry.get("stage") != "ResponseComplete" or (user and entry["user"]["username"] != user):
+                continue
+            if received(entry) >= since:
+                yield entry
+
+
+def received(entry: dict[str, Any]) -> float:
+    return datetime.fromisoformat(entry["requestReceivedTimestamp"].replace("Z", "+00:00")).timestamp()
+
+
+def writes(lab: Any, since: float, user: str) -> list[dict[str, Any]]:
+    """Writes of a user since a unix time, without the renewals of its Lease."""
+    return [
+        entry
+        for entry in audit(lab, since, user)
+        if entry["verb"] in WRITES and entry.get("objectRef", {}).get("resource") != "leases"
+    ]
+
+
+def intent(item: dict[str, Any]) -> dict[str, Any]:
+    """An object without what differs between two runs: identity, times, counters, random values, allocated addresses."""
+    metadata = item["metadata"]
+    kept = {key: value for key, value in item.items() if key not in ("metadata", "status")}
+    kept["metadata"] = {key: metadata.get(key, {}) for key in ("name", "labels")}
+    if item["kind"] == "Secret":
+        kept["data"] = sorted(item.get("data", {}))
+    if item["kind"] == "Service":
+        spec = kept["spec"] = dict(item["spec"])
+        for key in ("clusterIP", "clusterIPs", "healthCheckNodePort"):
+            if spec.get(key) != "None" and spec.get(key) != ["None"]:
+                spec.pop(key, None)
+        spec["ports"] = [{k: v for k, v in port.items() if k != "nodePort"} for port in spec.get("ports", [])]
+    if item["kind"] == "Job":
+        kept["spec"] = {"template": _without_controller_labels(item["spec"]["template"])}
+        kept["metadata"]["labels"] = {k: v for k, v in metadata["labels"].items() if "controller-uid" not in k}
+    if item["kind"] == "PersistentVolumeClaim":
+        kept["spec"] = {key: value for key, value in item["spec"].items() if key != "volumeName"}
+    return kept
+
+
+def _without_controller_labels(template: dict[str, Any]) -> dict[str, Any]:
+    labels = template.get("metadata", {}).get("labels", {})
+    return {**template, "metadata": {"labels": {k: v for k, v in labels.items() if "controller-uid" not in k}}}

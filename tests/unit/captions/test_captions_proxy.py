@@ -1,0 +1,243 @@
+"""The proxy over loopback, against small servers with slots."""
+
+import asyncio
+import time
+
+import aiohttp
+import msgpack
+import pytest
+from slot_server import SlotServer, a_client, a_proxy, servers, speak, until, value
+
+
+async def test_words_and_audio_pass_both_ways_after_the_servers_own_ready() -> None:
+    async with servers(2) as [server], a_proxy(server) as proxy, a_client() as client:
+        stream = await speak(client, proxy)
+        assert msgpack.unpackb(await stream.receive_bytes()) == {"type": "Ready"}
+        frame = msgpack.packb({"type": "Audio", "pcm": [0.0] * 1920})
+        for _ in range(20):
+            await stream.send_bytes(frame)
+        for _ in range(20):
+            assert await stream.receive_bytes() == frame
+        assert value(proxy, "visio_captions_streams") == 1
+        assert value(proxy, "visio_captions_wait_seconds_count") == 1
+        await stream.close()
+        await until(lambda: server.used == 0 and value(proxy, "visio_captions_streams") == 0)
+        assert value(proxy, "visio_captions_lost_total") == 0
+
+
+async def test_streams_fill_one_server_before_the_next() -> None:
+    async with servers(3, 3, 3) as [first, second, third], a_proxy(first, second, third) as proxy, a_client() as client:
+        streams = []
+        for expected in [(1, 0, 0), (2, 0, 0), (3, 0, 0), (3, 1, 0), (3, 2, 0)]:
+            streams.append(await speak(client, proxy))
+            assert (first.used, second.used, third.used) == expected
+        await streams[0].close()
+        await until(lambda: first.used == 2)
+        await asyncio.sleep(0.5)  # both have one free slot now; the lower address wins, and the third stays empty
+        streams.append(await speak(client, proxy))
+        streams.append(await speak(client, proxy))
+        assert (first.used, second.used, third.used) == (3, 3, 0)
+
+
+async def test_a_burst_never_asks_a_server_for_more_than_its_slots() -> None:
+    async with servers(8, 8) as [first, second], a_proxy(first, second) as proxy, a_client() as client:
+        await asyncio.gather(*(speak(client, proxy) for _ in range(16)))
+        assert (first.used, second.used) == (8, 8)
+        assert first.refused == second.refused == 0
+
+
+async def test_waiting_streams_are_served_in_their_order_of_arrival() -> None:
+    async with servers(1) as [server], a_proxy(server) as proxy, a_client() as client:
+        talking = await speak(client, proxy)
+        served: list[int] = []
+
+        async def wait_and_speak(number: int) -> None:
+            stream = await speak(client, proxy)
+            served.append(number)
+            await stream.close()
+
+        waiting = []
+        for number in range(4):
+            waiting.append(asyncio.create_task(wait_and_speak(number)))
+            await until(lambda expected=number + 1: value(proxy, "visio_captions_waiting_streams") == expected)
+        assert served == []
+        await talking.close()
+        await asyncio.gather(*waiting)
+        assert served == [0, 1, 2, 3]
+        assert value(proxy, "visio_captions_waiting_streams") == 0
+
+
+async def test_a_refused_stream_goes_to_the_next_server() -> None:
+    async with servers(4, 4) as [first, second], a_proxy(first, second) as proxy, a_client() as client:
+        first.hidden = 4  # another proxy took them since the last answer
+        stream = await speak(client, proxy)
+        assert msgpack.unpackb(await stream.receive_bytes()) == {"type": "Ready"}
+        assert (first.refused, second.used) == (1, 1)
+
+
+async def test_a_stream_refused_by_all_keeps_its_place_in_the_line() -> None:
+    async with servers(1) as [server], a_proxy(server) as proxy, a_client() as client:
+        server.hidden = 1
+        served: list[str] = []
+
+        async def wait_and_speak(name: str) -> None:
+            stream = await speak(client, proxy)
+            served.append(name)
+            await stream.close()
+
+        first = asyncio.create_task(wait_and_speak("first"))
+        await until(lambda: server.refused > 0)
+        second = asyncio.create_task(wait_and_speak("second"))
+        await until(lambda: value(proxy, "visio_captions_waiting_streams") == 2)
+        server.hidden = 0
+        await asyncio.gather(first, second)
+        assert served == ["first", "second"]
+
+
+async def test_a_stream_that_finds_no_slot_in_time_is_refused() -> None:
+    async with servers(0) as [server], a_proxy(server, wait_limit_s=0.3) as proxy, a_client() as client:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+            await speak(client, proxy)
+        assert refusal.value.status == 503
+        assert value(proxy, "visio_captions_refused_total") == 1
+        assert value(proxy, "visio_captions_waiting_streams") == 0
+
+
+async def test_a_client_that_leaves_the_line_takes_no_slot() -> None:
+    async with servers(1) as [server], a_proxy(server) as proxy, a_client() as client:
+        talking = await speak(client, proxy)
+        impatient = asyncio.create_task(speak(client, proxy))
+        await until(lambda: value(proxy, "visio_captions_waiting_streams") == 1)
+        impatient.cancel()
+        await until(lambda: value(proxy, "visio_captions_waiting_streams") == 0)
+        await talking.close()
+        await speak(client, proxy)
+        assert server.accepted == 2
+
+
+async def test_a_client_that_leaves_while_its_stream_is_opened_takes_no_slot() -> None:
+    async with servers(1) as [server], a_proxy(server) as proxy, a_client() as client:
+        server.ready.clear()
+        impatient = asyncio.create_task(speak(client, proxy))
+        await until(lambda: server.used == 1)
+        impatient.cancel()
+        await until(lambda: server.used == 0)
+        server.ready.set()
+        await speak(client, proxy)
+
+
+async def test_the_death_of_a_server_ends_its_streams_only() -> None:
+    async with servers(1, 1) as [first, second], a_proxy(first, second) as proxy, a_client() as client:
+        dying, living = await speak(client, proxy), await speak(client, proxy)
+        await dying.receive_bytes()
+        await living.receive_bytes()
+        await first.stop()
+        assert (await dying.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert dying.close_code == aiohttp.WSCloseCode.INTERNAL_ERROR
+        await living.send_bytes(b"audio")
+        assert await living.receive_bytes() == b"audio"
+        assert value(proxy, "visio_captions_lost_total") == 1
+        assert value(proxy, "visio_captions_streams") == 1
+
+
+async def test_a_server_that_never_says_ready_is_left_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visio_captions.relay.OPEN_TIMEOUT_S", 0.3)
+    async with servers(4, 4) as [first, second], a_proxy(first, second) as proxy, a_client() as client:
+        first.ready.clear()
+        await speak(client, proxy)
+        assert second.used == 1
+        await until(lambda: first.used == 0)
+
+
+@pytest.mark.parametrize("first", [b"\xc1", msgpack.packb({"type": "Error", "message": "out of memory"})])
+async def test_a_server_that_starts_with_nonsense_is_left_for_another(first: bytes) -> None:
+    async with servers(4, 4) as [wrong, right], a_proxy(wrong, right) as proxy, a_client() as client:
+        wrong.first = first
+        await speak(client, proxy)
+        assert right.used == 1
+
+
+async def test_a_server_without_slot_figures_gets_no_stream() -> None:
+    async with servers(4, 4) as [broken, right]:
+        broken.info_status = 500
+        async with a_proxy(broken, right) as proxy, a_client() as client:
+            await speak(client, proxy)
+            assert (broken.used, right.used) == (0, 1)
+
+
+async def test_a_wrong_key_is_reported_without_the_key(caplog: pytest.LogCaptureFixture) -> None:
+    wrong = "a-wrong-and-secret-key"
+    async with servers(1) as [server], a_proxy(server, key=wrong, wait_limit_s=0.5) as proxy, a_client() as client:
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await speak(client, proxy)
+    assert "check KYUTAI_API_KEY" in caplog.text
+    assert wrong not in caplog.text
+
+
+async def test_memory_stays_bounded_and_the_end_quick_when_a_server_does_not_read() -> None:
+    async with servers(1) as [server], a_client() as client:
+        async with a_proxy(server) as proxy:
+            server.reads = False
+            stream = await speak(client, proxy)
+            sent, frame = 0, b"\0" * 100_000
+            with pytest.raises(TimeoutError):
+                while sent < 200_000_000:
+                    async with asyncio.timeout(0.5):
+                        await stream.send_bytes(frame)
+                    sent += len(frame)
+            # Only the sockets' own buffers filled up; they may have several megabytes each.
+            assert sent < 64_000_000
+            ending = time.monotonic()
+        assert time.monotonic() - ending < 8
+        server.reads = True
+
+
+async def test_draining_accepts_nothing_new_and_waits_for_the_last_stream() -> None:
+    async with servers(2) as [server], a_proxy(server) as proxy, a_client() as client:
+        talking = await speak(client, proxy)
+        await talking.receive_bytes()
+        draining = asyncio.create_task(proxy.drain())
+        await asyncio.sleep(0.2)
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await speak(client, proxy)
+        await talking.send_bytes(b"still heard")
+        assert await talking.receive_bytes() == b"still heard"
+        assert not draining.done()
+        await talking.close()
+        async with asyncio.timeout(5):
+            await draining
+
+
+async def test_metrics_and_health_are_served() -> None:
+    async with servers(1) as [server], a_proxy(server) as proxy, a_client() as client:
+        async with client.get(f"http://127.0.0.1:{proxy.metrics_port}/metrics") as response:
+            text = await response.text()
+        for name in ("streams", "waiting_streams", "wait_seconds_count", "refused_total", "lost_total"):
+            assert f"\nvisio_captions_{name} 0.0" in text
+        async with client.get(f"http://127.0.0.1:{proxy.metrics_port}/healthz") as response:
+            assert response.status == 200
+
+
+async def test_a_plain_request_for_the_stream_is_told_what_it_is() -> None:
+    async with servers(1) as [server], a_proxy(server) as proxy, a_client() as client:
+        response = await client.get(f"http://127.0.0.1:{proxy.port}/api/asr-streaming")
+        assert response.status == 426
+
+
+async def test_a_server_that_comes_back_is_used_again() -> None:
+    server = SlotServer(1)
+    await server.start()
+    port = server.address.rpartition(":")[2]
+    async with a_proxy(server) as proxy, a_client() as client:
+        await server.stop()
+        waiting = asyncio.create_task(speak(client, proxy))
+        await asyncio.sleep(1.2)
+        assert not waiting.done()
+        again = SlotServer(1)
+        await again.start(int(port))
+        try:
+            async with asyncio.timeout(10):
+                await waiting
+            assert again.used == 1
+        finally:
+            await again.stop()
