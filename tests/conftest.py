@@ -22,11 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """A running laboratory, shared by the session."""
+def lab(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[object]:
+    """A running laboratory, shared by the session; on a new machine it says how the building of its programs goes on."""
     from visio_lab import lab as labs
+    from visio_lab.progress import open_progress
 
-    running = labs.up(tmp_path_factory.mktemp("lab") / "shared")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled(), open_progress() as progress:
+        running = labs.up(tmp_path_factory.mktemp("lab") / "shared", progress=progress)
     try:
         yield running
     finally:

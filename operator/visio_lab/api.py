@@ -19,6 +19,9 @@ from visio_lab.context import API_PORT, LabContext
 Json = dict[str, Any]
 
 RETRY_S = 0.2
+ATTEMPTS = 5
+PASSING = (429, 500, 502, 503, 504)
+"""HTTP statuses by which an API server says: not now."""
 WATCH_S = 240
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
@@ -51,7 +54,21 @@ class Api:
     async def request(
         self, method: str, path: str, body: Json | None = None, *, content: str = "application/json", **params: str
     ) -> Json:
-        """Send one request and return the answer. Raises ApiError on a refusal, aiohttp.ClientError on no answer."""
+        """Send one request and return the answer, again after a passing failure of the server or the connection.
+
+        Raises ApiError on a refusal, aiohttp.ClientError or TimeoutError when ATTEMPTS brought no answer.
+        """
+        attempt = 1
+        while True:
+            try:
+                return await self._once(method, path, body, content, params)
+            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+                if attempt == ATTEMPTS or (isinstance(error, ApiError) and error.status not in PASSING):
+                    raise
+            await asyncio.sleep(RETRY_S * attempt)
+            attempt += 1
+
+    async def _once(self, method: str, path: str, body: Json | None, content: str, params: Mapping[str, str]) -> Json:
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": content}
         async with self.session.request(method, path, data=data, headers=headers, params=params) as response:

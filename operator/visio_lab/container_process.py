@@ -263,12 +263,12 @@ class Runner:
 
         return execute
 
-    async def stop(self, container: Container, deadline: float) -> None:
+    async def stop(self, container: Container, deadline: Callable[[], float]) -> None:
         """End a container: its preStop hook, SIGTERM, and SIGKILL when the monotonic `deadline` has passed."""
         container.stopping = True
         hook = (container.spec.get("lifecycle") or {}).get("preStop")
         if hook and container.is_running:
-            left = max(0.0, deadline - time.monotonic())
+            left = max(0.0, deadline() - time.monotonic())
             await succeeds(hook, container.spec, self.sandbox.address, self.executor(container), left)
         asked = False
         while container.busy:
@@ -276,7 +276,7 @@ class Runner:
             if not asked and time.monotonic() - container.began > SETTLE_S:
                 container.send(signal.SIGTERM)
                 asked = True
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline():
                 container.send(signal.SIGKILL)
             await asyncio.sleep(0.02)
 

@@ -260,4 +260,4 @@ def _remove(directory: Path, link: Path | None) -> None:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "its first process was killed and said nothing"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import shutil
 import time
 from typing import Any
@@ -22,6 +23,8 @@ RETRY_S = 0.5
 DEBOUNCE_S = 0.02
 POLL_S = 0.01
 
+_log = logging.getLogger(__name__)
+
 
 class PodLife:
     """One pod on a node of the lab: `run` is its whole life, `see` and `vanish` bring what the watch says."""
@@ -37,7 +40,8 @@ class PodLife:
         self.changed = asyncio.Event()
         self.ending = asyncio.Event()
         self.gone = False
-        self.grace_s = 0.0
+        self.grace_s: float | None = None
+        self.deadline = 0.0
         self.started_at = now()
         self.init = [Container(each, self.changed.set) for each in pod["spec"].get("initContainers") or []]
         self.main = [Container(each, self.changed.set) for each in pod["spec"]["containers"]]
@@ -52,14 +56,18 @@ class PodLife:
         if pod["spec"].get("readinessGates"):
             self.changed.set()
         if "deletionTimestamp" in pod["metadata"]:
-            self.grace_s = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
-            self.ending.set()
+            self._end(float(pod["metadata"].get("deletionGracePeriodSeconds") or 0))
+
+    def _end(self, grace_s: float) -> None:
+        """Begin the end; a second deletion with another grace period moves its deadline."""
+        if grace_s != self.grace_s:
+            self.grace_s, self.deadline = grace_s, time.monotonic() + grace_s
+        self.ending.set()
 
     def vanish(self) -> None:
         """The pod's object is gone, as when its node was taken back: no grace."""
         self.gone = True
-        self.grace_s = 0.0
-        self.ending.set()
+        self._end(0.0)
         for container in [*self.init, *self.main]:
             container.kill()
 
@@ -74,6 +82,8 @@ class PodLife:
         finally:
             living.cancel()
             await asyncio.wait([living])
+            if not living.cancelled() and (error := living.exception()):
+                _log.error("pod %s: %s: %s", self.path, type(error).__name__, error)
             await self._stop()
             reporting.cancel()
             for task in self.runs.values():
@@ -146,11 +156,12 @@ class PodLife:
         """End the main containers together, then the sidecars from the last to the first, within one grace period."""
         if not self.runner:
             return
-        deadline = time.monotonic() + self.grace_s
         sidecars = [each for each in self.init if each.is_sidecar]
         together = [*self.main, *(each for each in self.init if not each.is_sidecar)]
         for group in (together, *([each] for each in reversed(sidecars))):
-            await asyncio.gather(*(self.runner.stop(each, deadline) for each in group if each.name in self.runs))
+            await asyncio.gather(
+                *(self.runner.stop(each, lambda: self.deadline) for each in group if each.name in self.runs)
+            )
 
     async def _delete(self) -> None:
         """Let the API server forget the pod, as a kubelet does once nothing runs any more."""

@@ -36,7 +36,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "dict_type": _GROUP,
     "list_type": ("{shown} is {kind}, and a list is needed here", "write entries that begin with a dash"),
 }
-"""Problem and next step by pydantic's type of error; names in braces are `shown`, `kind` and the error's own context."""
+"""Problem and next step by pydantic's type of error; names in braces are `shown`, `kind` and the error's context."""
 
 
 def explain(error: ErrorDetails) -> tuple[str, str]:

@@ -8,9 +8,7 @@ from visio_operator.runtime.kinds import KINDS, Kind
 from visio_operator.runtime.leader import LEASE
 
 RULES = "charts/visio-operator/files/rbac"
-HEADER = (
-    "# Generated from operator/visio_operator/runtime/kinds.py by `python -m visio_operator.cli.generate`; do not edit."
-)
+HEADER = "# Generated from operator/visio_operator/runtime/kinds.py by `python -m visio_operator.cli.generate`.\n"
 
 
 def rule_files() -> dict[str, str]:

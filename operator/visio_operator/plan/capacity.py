@@ -10,7 +10,7 @@ from visio_operator.api.spec import VisioDeploymentSpec
 from .captions import size_captions
 from .observed import Observed
 from .pace import Pace
-from .pools import Demand, free_gpus, size_pool
+from .pools import Demand, free_gpus, larger_than_needed, size_pool
 from .sizing import GpuSize, PartSize, PoolSize
 from .transcription import size_transcription
 
@@ -24,20 +24,16 @@ def size_gpus(spec: VisioDeploymentSpec, observed: Observed, now: float, pace: P
     missing = {part: _missing(part, observed) for part in pool_of}
     free = {name: _free(pool, pool_of, missing, observed, now, pace) for name, pool in pools.items()}
 
-    parts: list[PartSize] = []
-    if spec.captions.enabled:
-        parts.append(size_captions(spec.captions, observed, free.get(pool_of["captions"]), now, pace))
-    if spec.transcription.enabled:
-        left = free.get(pool_of["transcription"])
-        if left is not None and parts and pool_of.get("captions") == pool_of["transcription"]:
-            left = max(0, left - _added(parts[0], observed))
-        parts.append(size_transcription(spec.transcription, observed, left, now, pace))
+    parts = _parts(spec, pool_of, free, observed, now, pace)
+    paused = _pausing(spec, pool_of, free, observed, now, pace)
+    parts = [paused.get(part.part, part) for part in parts]
 
     sized = []
     for index, pool in enumerate(spec.gpu_pools):
         users = [part for part in parts if pool_of[part.part] == pool.name]
         demand = Demand(
             wanted={part.part: part.wanted for part in users},
+            floor=sum(_minimum(spec, part.part) for part in users),
             at_least=sum(part.target for part in users),
             missing=sum(missing[part.part] for part in users),
             frozen=any(part.frozen for part in users),
@@ -51,10 +47,73 @@ def size_gpus(spec: VisioDeploymentSpec, observed: Observed, now: float, pace: P
         pods=tuple(mark for part in parts for mark in part.pods),
         nodes=tuple(mark for size in sized for mark in size.nodes),
         limits=tuple(limit for size in both for limit in size.limits),
+        paused=frozenset(paused),
         frozen=tuple(part.frozen for part in parts if part.frozen),
         memory={key: value for size in both for key, value in size.memory.items()},
-        trace=tuple(line for size in both for line in size.trace),
+        trace=(
+            *(
+                f"{part}: its minimum pauses, so that no pod is left when pool {pool_of[part]} is lowered"
+                for part in paused
+            ),
+            *(line for size in both for line in size.trace),
+        ),
     )
+
+
+def _parts(
+    spec: VisioDeploymentSpec,
+    pool_of: Mapping[str, str],
+    free: Mapping[str, int | None],
+    observed: Observed,
+    now: float,
+    pace: Pace,
+) -> list[PartSize]:
+    """Size the parts that are enabled, captions first."""
+    parts: list[PartSize] = []
+    if "captions" in pool_of:
+        parts.append(size_captions(spec.captions, observed, free.get(pool_of["captions"]), now, pace))
+    if "transcription" in pool_of:
+        left = free.get(pool_of["transcription"])
+        if left is not None and pool_of.get("captions") == pool_of["transcription"]:
+            left = max(0, left - _added(parts[0], observed))
+        parts.append(size_transcription(spec.transcription, observed, left, now, pace))
+    return parts
+
+
+def _pausing(
+    spec: VisioDeploymentSpec,
+    pool_of: Mapping[str, str],
+    free: Mapping[str, int | None],
+    observed: Observed,
+    now: float,
+    pace: Pace,
+) -> dict[str, PartSize]:
+    """Parts whose minimum goes for some minutes, because their pool is too large and has no load at all.
+
+    With a pod that always runs a pool could never be lowered: the provider might take just that pod's node, with a
+    stream that came in between. So the minimum goes first, gently, and comes back on a node that stayed. Load that
+    arrives meanwhile ends the pause.
+    """
+    if spec.capacity.mode == "Propose":
+        return {}
+    at_rest = spec.model_copy(
+        update={
+            "captions": spec.captions.model_copy(update={"min": 0}),
+            "transcription": spec.transcription.model_copy(update={"min": 0}),
+        }
+    )
+    sizes = {part.part: part for part in _parts(at_rest, pool_of, free, observed, now, pace)}
+    pausing: dict[str, PartSize] = {}
+    for pool in spec.gpu_pools:
+        users = [part for part, name in pool_of.items() if name == pool.name]
+        idle = all(sizes[part].target == 0 and not sizes[part].frozen for part in users)
+        if idle and larger_than_needed(pool, observed, now, pace):
+            pausing.update({part: sizes[part] for part in users if _minimum(spec, part) > 0})
+    return pausing
+
+
+def _minimum(spec: VisioDeploymentSpec, part: str) -> int:
+    return spec.captions.min if part == "captions" else spec.transcription.min
 
 
 def _pool_of(spec: VisioDeploymentSpec) -> dict[str, str]:

@@ -67,7 +67,8 @@ def size_captions(captions: Captions, observed: Observed, free: int | None, now:
     if held.size <= running and not need.frozen:
         lowered, emptied, why = _take_emptied(live, cordoned, memory, fleet, now, pace)
         replicas, note = min(replicas, lowered), note + why
-        marks = (*marks, *emptied)
+        marked = {mark.pod for mark in marks}
+        marks = (*marks, *(mark for mark in emptied if mark.pod not in marked))
     trace = (
         f"{need.trace}{held.note}",
         f"captions: {len(serving)} serving, {len(cordoned)} cordoned, replicas {fleet.desired} -> {replicas}{note}",

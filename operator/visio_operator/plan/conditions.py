@@ -27,7 +27,7 @@ class Findings:
     """Of GPU parts: servers or workers that have to be ready whatever the load is."""
     migrating_to: str = ""
     migration_failed: str = ""
-    awaits_approval: str = ""
+    upgrade_held: tuple[Reason, str] | None = None
     refusals: Sequence[Refusal] = ()
     gpus: GpuSize = field(default_factory=GpuSize)
 
@@ -152,9 +152,8 @@ def _upgrade_held(found: Findings) -> Condition:
     if found.migration_failed:
         message = f"the migrate Job of {found.migrating_to} failed: {found.migration_failed}; nothing else was changed"
         return _condition(kind, True, Reason.MIGRATION_FAILED, message)
-    if found.awaits_approval:
-        message = f"the upgrade to {found.awaits_approval} waits: spec.upgrade.mode is Approve; set it to Auto to start"
-        return _condition(kind, True, Reason.APPROVAL_NEEDED, message)
+    if found.upgrade_held is not None:
+        return _condition(kind, True, *found.upgrade_held)
     refused = [refusal for refusal in found.refusals if refusal.reason is Reason.VERSION_STEP]
     if refused:
         return _condition(kind, True, Reason.VERSION_STEP, str(refused[0]))

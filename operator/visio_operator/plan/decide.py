@@ -13,13 +13,12 @@ from visio_operator.api.spec import VisioDeploymentSpec
 from .capacity import size_gpus
 from .conditions import Findings, conditions
 from .observed import Observed
-from .order import GPU_PARTS, closed_gate, fixed_size, part_set
+from .order import GPU_PARTS, NEEDS, closed_gate, fixed_size, part_set
 from .pace import Pace
 from .plan import PartPlan, Plan, Release
 from .policy import Refusal, refusals
 from .reasons import ConditionType
 from .secrets import secret_needs
-from .sizing import GpuSize
 from .upgrade import Rung, choose_rung
 
 STEADY = Pace()
@@ -39,11 +38,11 @@ def decide(
         pace: how fast to follow what is observed.
 
     Returns:
-        The plan. The same arguments always give the same plan. With refusals in `invalid` it has no parts, and nothing
-        that runs may be touched.
+        The plan. The same arguments always give the same plan. With refusals in `invalid` nothing is to be written or
+        pruned; its parts are those that exist, none of them marked for writing.
     """
     # 1. Refuse what cannot be. What runs is left alone then, the older release included.
-    rung = choose_rung(spec, observed, ladder)
+    rung = choose_rung(spec, observed, now, ladder)
     refused = (*((rung.refusal,) if rung.refusal else ()), *refusals(spec, observed, rung.target))
     if refused or rung.release is None:
         return _refused(spec, observed, rung, refused, pace)
@@ -65,14 +64,15 @@ def decide(
     secrets = secret_needs(observed.name, spec)
 
     # 8. Conditions.
+    minimum = {"captions": spec.captions.min, "transcription": spec.transcription.min}
     found = Findings(
         observed=observed,
         parts=parts,
         release=release,
-        floors={"captions": spec.captions.min, "transcription": spec.transcription.min},
+        floors={part: size for part, size in minimum.items() if part not in gpus.paused},
         migrating_to=rung.migrate.version if rung.migrate else "",
         migration_failed=rung.failed,
-        awaits_approval=spec.version if rung.awaits_approval else "",
+        upgrade_held=rung.held,
         gpus=gpus,
     )
     stated = conditions(found)
@@ -115,10 +115,16 @@ def _refused(
     spec: VisioDeploymentSpec, observed: Observed, rung: Rung, refused: tuple[Refusal, ...], pace: Pace
 ) -> Plan:
     """The plan of a spec that cannot be: nothing to write, and why."""
-    stated = conditions(Findings(observed=observed, parts={}, release=rung.release, refusals=refused, gpus=GpuSize()))
+    left = "left as it is while the spec is refused"
+    parts = {
+        part: PartPlan(part=part, replicas=observed.workloads[part].desired, write=False, waiting_for=left)
+        for part in NEEDS
+        if part in observed.workloads
+    }
+    stated = conditions(Findings(observed=observed, parts=parts, release=rung.release, refusals=refused))
     return Plan(
         release=rung.release,
-        parts={},
+        parts=parts,
         conditions=stated,
         invalid=tuple(map(str, refused)),
         recheck_after=pace.recheck,

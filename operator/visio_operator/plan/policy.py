@@ -18,6 +18,7 @@ from .observed import Observed
 from .order import IMAGE_KEYS, part_set
 from .plan import Release
 from .reasons import Reason
+from .windows import unknown_zone
 
 SOVEREIGNTY = frozenset({Reason.IMAGE_OUTSIDE_REGISTRIES, Reason.DIGEST_MISSING, Reason.ZONE_OUTSIDE_REGIONS})
 """The reasons that make a deployment not compliant with its own policy."""
@@ -77,7 +78,7 @@ def _secrets(spec: VisioDeploymentSpec) -> Iterator[SecretWanted]:
 
 def refusals(spec: VisioDeploymentSpec, observed: Observed, release: Release | None) -> tuple[Refusal, ...]:
     """Everything that cannot be; `release` is the one the spec asks for, None when the ladder lacks it."""
-    found: list[Refusal] = [*_missing_secrets(spec, observed), *_pools(spec, observed)]
+    found: list[Refusal] = [*_missing_secrets(spec, observed), *_pools(spec, observed), *_windows(spec)]
     if release is not None:
         found.extend(_images(spec, release))
     return tuple(found)
@@ -134,6 +135,15 @@ def _pools(spec: VisioDeploymentSpec, observed: Observed) -> Iterator[Refusal]:
             problem = f"zone {pool.zone} is outside {', '.join(regions)}"
             next_step = "move the pool or extend spec.sovereignty.regions"
             yield Refusal(Reason.ZONE_OUTSIDE_REGIONS, f"{where}.zone", problem, next_step)
+
+
+def _windows(spec: VisioDeploymentSpec) -> Iterator[Refusal]:
+    unknown = unknown_zone(spec.upgrade.windows)
+    if unknown is not None:
+        index, name = unknown
+        next_step = "use an IANA name such as Europe/Paris, which the operator's image has to know"
+        field = f"spec.upgrade.windows[{index}].timeZone"
+        yield Refusal(Reason.TIME_ZONE_UNKNOWN, field, f"{name} is not a known time zone", next_step)
 
 
 def _images(spec: VisioDeploymentSpec, release: Release) -> Iterator[Refusal]:

@@ -1,7 +1,8 @@
 """How many nodes a GPU pool has: ordered ahead of the pods, given back only when no session can be hit.
 
-The provider chooses which node it takes (facts/scaling.md A1 b), so a pool is lowered only while none of its nodes
-carries a session. Until then emptied nodes are cordoned, and brought back before any is bought.
+The provider chooses which node it takes (facts/scaling.md A1 b), and an idle server may get a stream a second later.
+So a pool is lowered only while no pod of ours is on any of its nodes. Until then emptied nodes are cordoned, and
+brought back before any is bought.
 """
 
 from __future__ import annotations
@@ -11,13 +12,11 @@ from dataclasses import dataclass
 
 from visio_operator.api.parts import GpuPool
 
-from .captions import slots_in_use
 from .observed import GpuNode, Observed, Pool
 from .pace import Pace
 from .plan import NodeMark, PoolPlan
 from .reasons import Reason
 from .sizing import Limit, PoolSize, hold_before_shrinking
-from .transcription import may_be_busy
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,6 @@ class GpuPod:
     pod: str
     part: str
     node: str
-    busy: bool
-    """It carries a session, or may; a pod on its way out counts until it is gone."""
     terminating: bool
 
 
@@ -40,6 +37,8 @@ class Demand:
     """Pods by part, the hold before shrinking counted in."""
     at_least: int = 0
     """Pods of all parts that the load alone asks for."""
+    floor: int = 0
+    """Pods that shall run without any load; their nodes are kept even while the pods pause."""
     missing: int = 0
     """Pods that are asked for and not seen yet."""
     frozen: bool = False
@@ -51,16 +50,10 @@ class Demand:
         return sum(self.wanted.values())
 
 
-def gpu_pods(observed: Observed, now: float, pace: Pace) -> tuple[GpuPod, ...]:
+def gpu_pods(observed: Observed) -> tuple[GpuPod, ...]:
     """All pods of GPU parts, those on their way out too."""
-    servers = (
-        GpuPod(s.pod, "captions", s.node, s.terminating or slots_in_use(s, now, pace) != 0, s.terminating)
-        for s in observed.captions
-    )
-    workers = (
-        GpuPod(w.pod, "transcription", w.node, w.terminating or may_be_busy(w), w.terminating)
-        for w in observed.transcribers
-    )
+    servers = (GpuPod(s.pod, "captions", s.node, s.terminating) for s in observed.captions)
+    workers = (GpuPod(w.pod, "transcription", w.node, w.terminating) for w in observed.transcribers)
     return (*servers, *workers)
 
 
@@ -90,9 +83,15 @@ def free_gpus(
         return None
     usable = [n for n in trusted_nodes(pool, observed, now, pace) if n.ready and n.gpus > 0 and not n.cordoned]
     names = {node.name for node in usable}
-    pods = gpu_pods(observed, now, pace)
+    pods = gpu_pods(observed)
     taken = sum(pod.node in names or (not pod.node and pod.part in parts and not pod.terminating) for pod in pods)
     return max(0, sum(node.gpus for node in usable) - taken - missing)
+
+
+def larger_than_needed(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> bool:
+    """Whether a pool of ours had more nodes than needed for so long that it may be lowered."""
+    since = observed.memory.get(_less(pool))
+    return since is not None and now - since >= pace.hold
 
 
 def size_pool(index: int, pool: GpuPool, demand: Demand, observed: Observed, now: float, pace: Pace) -> PoolSize:
@@ -106,9 +105,9 @@ def size_pool(index: int, pool: GpuPool, demand: Demand, observed: Observed, now
 
     nodes = [node for node in observed.nodes if node.pool == pool.name]
     names = {node.name for node in nodes}
-    pods = [p for p in gpu_pods(observed, now, pace) if p.node in names or (not p.node and p.part in demand.wanted)]
+    pods = [p for p in gpu_pods(observed) if p.node in names or (not p.node and p.part in demand.wanted)]
     closed = _closed(nodes, pods)
-    need = max(demand.total + _kept(pods) + closed, pool.min)
+    need = max(max(demand.total, demand.floor) + _kept(pods) + closed, pool.min)
     desired, memory, note = _desired(pool, provider.desired, need, demand, pods, observed, now, pace)
     limits = tuple(_limits(index, pool, provider, need, desired, nodes))
     marks: tuple[NodeMark, ...] = ()
@@ -117,7 +116,9 @@ def size_pool(index: int, pool: GpuPool, demand: Demand, observed: Observed, now
         limits = (Limit(Reason.APPROVAL_NEEDED, f"{message}; set spec.capacity.mode to Auto to act on it"), *limits)
         desired, memory, note = provider.desired, {}, f"{note}, proposed only"
     elif not demand.propose:
-        marks = _marks(need - closed, nodes, pods, trusted_nodes(pool, observed, now, pace), demand, memory, pool)
+        # Nodes of a pool that is being lowered are of no use: any of them may be the one that goes.
+        trusted = [] if desired < provider.desired else trusted_nodes(pool, observed, now, pace)
+        marks = _marks(need - closed, nodes, pods, trusted, demand, memory, pool)
     if desired < provider.desired:
         memory = {**memory, _lowered_at(pool): now, _lowered_to(pool): float(desired)}
     else:
@@ -188,18 +189,16 @@ def _desired(
     if need > current:
         return max(current, min(need, pool.max)), {}, ""
     # The pool's hold runs beside those of its parts, not after them.
-    fewest = max(need - demand.total + demand.at_least, pool.min)
+    fewest = max(need - max(demand.total - max(demand.at_least, demand.floor), 0), pool.min)
     held = hold_before_shrinking(_less(pool), current, fewest, observed.memory, now, pace)
     if held.size >= current or need == current:
         return current, held.memory, held.note
     if demand.frozen:
         return current, held.memory, f", kept {current}: a signal is missing"
-    busy = sorted(pod.pod for pod in pods if pod.busy)
-    if busy:
-        return current, held.memory, f", kept {current}: the provider might take the node of {', '.join(busy[:3])}"
-    if len(pods) + demand.missing > demand.total:
-        return current, held.memory, f", kept {current}: {len(pods)} pods are still there"
-    return need, held.memory, ", lowered: no node carries a session"
+    if pods or demand.missing or demand.at_least:
+        names = ", ".join(sorted(pod.pod for pod in pods)[:3]) or "a pod that is about to start"
+        return current, held.memory, f", kept {current}: the provider chooses, and might take the node of {names}"
+    return need, held.memory, ", lowered: no pod is left on its nodes"
 
 
 def _still_lowering(pool: GpuPool, nodes: list[GpuNode], provider: Pool, observed: Observed) -> dict[str, float]:

@@ -54,3 +54,5 @@ class Reason(StrEnum):
     COMPLIANT = "Compliant"
     NOT_HELD = "NotHeld"
     MIGRATION_FAILED = "MigrationFailed"
+    OUTSIDE_WINDOW = "OutsideWindow"
+    TIME_ZONE_UNKNOWN = "TimeZoneUnknown"

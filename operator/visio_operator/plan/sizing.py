@@ -81,6 +81,8 @@ class GpuSize:
     nodes: tuple[NodeMark, ...] = ()
     limits: tuple[Limit, ...] = ()
     frozen: tuple[str, ...] = ()
+    paused: frozenset[str] = frozenset()
+    """Parts whose minimum does not run for the moment, so that their pool can be lowered."""
     memory: Mapping[str, float] = field(default_factory=dict)
     trace: tuple[str, ...] = ()
 

@@ -14,6 +14,7 @@ from .order import migrate_done
 from .plan import Release
 from .policy import Refusal, unknown_version
 from .reasons import Reason
+from .windows import is_open
 
 _TAG = re.compile(r":v?([0-9]+\.[0-9]+\.[0-9]+)(?:@|$)")
 
@@ -31,7 +32,8 @@ class Rung:
     refusal: Refusal | None = None
     failed: str = ""
     """Why the migrate Job of the target failed."""
-    awaits_approval: bool = False
+    held: tuple[Reason, str] | None = None
+    """Why an upgrade that is allowed does not start."""
     trace: str = ""
 
 
@@ -48,7 +50,7 @@ def running_version(observed: Observed, ladder: tuple[ReleaseEntry, ...]) -> str
     return tags[0] if tags else ""
 
 
-def choose_rung(spec: VisioDeploymentSpec, observed: Observed, ladder: tuple[ReleaseEntry, ...]) -> Rung:
+def choose_rung(spec: VisioDeploymentSpec, observed: Observed, now: float, ladder: tuple[ReleaseEntry, ...]) -> Rung:
     """Choose the release of the parts.
 
     One minor at a time, patches may be skipped, never backwards: that is upstream's rule (facts/visio.md 9). While the
@@ -56,8 +58,8 @@ def choose_rung(spec: VisioDeploymentSpec, observed: Observed, ladder: tuple[Rel
     """
     registries = spec.sovereignty.registries
     running = running_version(observed, ladder)
-    held = find_release(ladder, running) if running else None
-    current = as_release(held, registries) if held is not None else None
+    known = find_release(ladder, running) if running else None
+    current = as_release(known, registries) if known is not None else None
     entry = find_release(ladder, spec.version)
     if entry is None:
         return Rung(current, None, refusal=unknown_version(spec.version, ladder))
@@ -71,13 +73,26 @@ def choose_rung(spec: VisioDeploymentSpec, observed: Observed, ladder: tuple[Rel
     if refusal is not None:
         return Rung(current, target, refusal=refusal)
     step = f"release {running} -> {spec.version}"
-    if spec.upgrade.mode == "Approve":
-        return Rung(current, target, awaits_approval=True, trace=f"{step}: held, upgrade.mode is Approve")
     if migrate_done(observed, target):
         return Rung(target, target, trace=f"{step}: migrations are done, all parts follow")
     job = observed.workloads.get("migrate")
-    failed = job.failed if job is not None and target.images["backend"] in job.images else ""
+    started = job is not None and target.images["backend"] in job.images
+    held = None if started else _held(spec, now)
+    if held is not None:
+        return Rung(current, target, held=held, trace=f"{step}: held, {held[1]}")
+    failed = job.failed if job is not None and started else ""
     return Rung(current, target, migrate=target, failed=failed, trace=f"{step}: parts wait for the migrate Job")
+
+
+def _held(spec: VisioDeploymentSpec, now: float) -> tuple[Reason, str] | None:
+    """Why an upgrade must not start now. One that has started goes on, also after its window has closed."""
+    if spec.upgrade.mode == "Approve":
+        message = f"the upgrade to {spec.version} waits: spec.upgrade.mode is Approve; set it to Auto to start"
+        return Reason.APPROVAL_NEEDED, message
+    if not is_open(spec.upgrade.windows, now):
+        message = f"the upgrade to {spec.version} waits for the next of spec.upgrade.windows"
+        return Reason.OUTSIDE_WINDOW, message
+    return None
 
 
 def step_refused(running: str, wanted: str, ladder: tuple[ReleaseEntry, ...]) -> Refusal | None:

@@ -36,7 +36,7 @@ def captions(site: Site, plan: Plan, release: Release) -> list[Manifest]:
             "--port",
             str(CAPTIONS_PORT),
         ],
-        env=env({"HF_HOME": _MODELS}),
+        env=env({"HF_HOME": _MODELS, "HOME": TMP}),
         ports=[port("http", CAPTIONS_PORT)],
         # It listens only once the weights are on the GPU and warm, the first time after their download.
         startupProbe=http_probe("/api/build_info", "http", period=5, failures=360),

@@ -12,9 +12,11 @@ from .flows import ANYONE, DNS, OPERATOR, PUBLIC, WORLD, Flow, Ports, flows
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
+_HTTPS = 443
 _GATEWAY_PORTS = (443, 8443, 10443)
-"""Ports on which gateway pods listen for HTTPS. A request to the public address may be handed to such a pod directly,
-and policies see the pod's own port then. Values of ingress-nginx, Traefik, Istio, Contour, Envoy Gateway, NGINX."""
+"""Ports on which gateway pods listen for HTTPS. A request to a public address of the cluster, our own or that of a
+neighbour such as Docs, may be handed to such a pod directly, and policies see the pod's own port then.
+Values of ingress-nginx, Traefik, Istio, Contour, Envoy Gateway and NGINX."""
 _NODE_LOCAL_DNS = "169.254.20.10/32"
 
 
@@ -100,14 +102,11 @@ def _outgoing(site: Site, flow: Flow) -> list[Manifest]:
         if namespace is not None:
             # The Service's port says nothing about that of its pods.
             return [{"to": [{"namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: namespace}}}]}]
-        return [{"to": [_addresses(cidr) for cidr in _EVERYWHERE], "ports": ports}]
+        return [_outside(ports), *([_gateways()] if flow.target.port == _HTTPS else [])]
     if flow.target == WORLD:
-        return [{"to": [_addresses(cidr) for cidr in _EVERYWHERE], "ports": ports}]
+        return [_outside(ports)]
     if flow.target == PUBLIC:
-        return [
-            {"to": [_addresses(cidr) for cidr in _EVERYWHERE], "ports": ports},
-            {"to": [{"namespaceSelector": {}}], "ports": [_port(Ports(number)) for number in _GATEWAY_PORTS]},
-        ]
+        return [_outside(ports), _gateways()]
     if flow.target == DNS:
         servers = {
             "namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: "kube-system"}},
@@ -115,6 +114,14 @@ def _outgoing(site: Site, flow: Flow) -> list[Manifest]:
         }
         return [{"to": [servers, _addresses(_NODE_LOCAL_DNS)], "ports": ports}]
     return [{"to": [{"podSelector": {"matchLabels": selector(site, flow.target)}}], "ports": ports}]
+
+
+def _outside(ports: list[Manifest]) -> Manifest:
+    return {"to": [_addresses(cidr) for cidr in _EVERYWHERE], "ports": ports}
+
+
+def _gateways() -> Manifest:
+    return {"to": [{"namespaceSelector": {}}], "ports": [_port(Ports(number)) for number in _GATEWAY_PORTS]}
 
 
 def _addresses(cidr: str) -> Manifest:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from visio_operator.plan.plan import Plan, Release
 
-from .common import Manifest, Site, env
+from .common import Manifest, Site, container_security, env
 from .connections import SecretKey, from_secret, keys
-from .containers import GPU, TMP, VISIO, amounts, container, mount, port, scratch, tcp_probe
+from .containers import GPU, PLAIN, TMP, VISIO, amounts, container, mount, port, scratch, tcp_probe
 from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service_account
 from .summary import worker
 
@@ -69,7 +69,7 @@ def _whisper(site: Site, release: Release) -> Manifest:
         env=[
             from_secret("API_KEY", keys(site, "whisperxApiKey")),
             *token,
-            *env({"HF_HOME": _MODELS, "PORT": str(WHISPER_PORT), "BATCH_SIZE": "16"}),
+            *env({"HF_HOME": _MODELS, "HOME": TMP, "PORT": str(WHISPER_PORT), "BATCH_SIZE": "16"}),
             *([] if by_argument else env({"TRANSCRIBE_MODEL": spec.model})),
         ],
         ports=[port("whisperx", WHISPER_PORT)],
@@ -83,4 +83,6 @@ def _whisper(site: Site, release: Release) -> Manifest:
             {"memory": "16Gi", "ephemeral-storage": "52Gi", GPU: "1"},
         ),
         volumeMounts=[mount("whisper-tmp", TMP), mount("models", _MODELS)],
+        # The image is made for this user, unlike that of the worker.
+        securityContext={**container_security(), "runAsUser": PLAIN.uid, "runAsGroup": PLAIN.gid},
     )

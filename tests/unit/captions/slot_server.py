@@ -97,11 +97,13 @@ async def servers(*slots: int) -> AsyncIterator[list[SlotServer]]:
 
 
 @asynccontextmanager
-async def a_proxy(*to: SlotServer, key: str = KEY, wait_limit_s: float = 20.0) -> AsyncIterator[Proxy]:
+async def a_proxy(
+    *to: SlotServer, key: str = KEY, wait_limit_s: float = 20.0, service: Endpoint | None = None
+) -> AsyncIterator[Proxy]:
+    """A started proxy that knows the slots of these servers, or follows a Service."""
     anywhere = Endpoint("127.0.0.1", 0)
-    proxy = Proxy(
-        Settings(anywhere, anywhere, key, servers=tuple(server.address for server in to), wait_limit_s=wait_limit_s)
-    )
+    fixed = tuple(server.address for server in to)
+    proxy = Proxy(Settings(anywhere, anywhere, key, service=service, servers=fixed, wait_limit_s=wait_limit_s))
     await proxy.start()
     try:
         answering = [server.address for server in to if server.info_status == 200]

@@ -8,6 +8,8 @@ import msgpack
 import pytest
 from slot_server import SlotServer, a_client, a_proxy, servers, speak, until, value
 
+from visio_captions.proxy import Endpoint
+
 
 async def test_words_and_audio_pass_both_ways_after_the_servers_own_ready() -> None:
     async with servers(2) as [server], a_proxy(server) as proxy, a_client() as client:
@@ -241,3 +243,49 @@ async def test_a_server_that_comes_back_is_used_again() -> None:
             assert again.used == 1
         finally:
             await again.stop()
+
+
+async def test_two_proxies_that_race_for_the_same_slots_fill_all_of_them() -> None:
+    async with servers(4, 4) as both, a_proxy(*both) as one, a_proxy(*both) as other, a_client() as client:
+        streams = await asyncio.gather(*(speak(client, proxy) for _ in range(4) for proxy in (one, other)))
+        assert [server.used for server in both] == [4, 4]
+        for stream in streams:
+            assert msgpack.unpackb(await stream.receive_bytes()) == {"type": "Ready"}
+        waiting = asyncio.create_task(speak(client, other))
+        await until(lambda: value(other, "visio_captions_waiting_streams") == 1)
+        await streams[0].close()  # a stream of the other proxy: only the server's answer can tell
+        await waiting
+
+
+async def test_a_server_that_leaves_the_service_keeps_its_streams_and_gets_no_new_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with servers(4, 4) as [leaving, staying], a_client() as client:
+        addresses: set[str] | None = {leaving.address}
+
+        async def resolve(name: str, port: int) -> set[str] | None:
+            assert (name, port) == ("captions", 8080)
+            return addresses
+
+        monkeypatch.setattr("visio_captions.discovery.resolve", resolve)
+        monkeypatch.setattr("visio_captions.discovery.RESOLVE_EVERY_S", 0.02)
+        async with a_proxy(service=Endpoint("captions", 8080)) as proxy:
+            early = await speak(client, proxy)
+            await early.receive_bytes()
+            addresses = {staying.address}
+            await until(lambda: list(proxy.placement.servers) == [staying.address])
+            late = await speak(client, proxy)
+            assert (leaving.used, staying.used) == (1, 1)
+            await early.send_bytes(b"still heard")
+            assert await early.receive_bytes() == b"still heard"
+            addresses = None  # DNS is silent: the last answer holds
+            await asyncio.sleep(0.1)
+            await speak(client, proxy)
+            assert staying.used == 2
+            addresses = set()
+            await until(lambda: not proxy.placement.servers)
+            waiting = asyncio.create_task(speak(client, proxy))
+            await until(lambda: value(proxy, "visio_captions_waiting_streams") == 1)
+            addresses = {leaving.address}
+            await waiting
+            await late.close()

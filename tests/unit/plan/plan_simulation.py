@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from plan_world import LADDER, NOW, a_healthy_world
+
 from visio_operator.api.spec import VisioDeploymentSpec
 from visio_operator.plan.decide import decide
 from visio_operator.plan.observed import CaptionsServer, GpuNode, Observed, Pool

@@ -7,6 +7,7 @@ import random
 import pytest
 from plan_simulation import TICK, World
 from plan_world import a_spec, with_captions
+
 from visio_operator.plan.pace import Pace
 
 PACE = Pace(hold=120, recheck=15, settle=30, removal=120)
@@ -27,7 +28,7 @@ def morning(world: World, hours: float, peak: int, pace: Pace = PACE) -> World:
     return world
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(5))
 def test_a_morning_goes_up_and_back_to_zero_without_a_cut_whichever_node_the_cloud_takes(seed: int) -> None:
     spec = a_spec(**with_captions(max=6) | {"gpuPools": [{"name": "l40", "provider": "oks", "max": 6}]})
     world = World(spec, random.Random(seed), lead=lambda chance: chance.uniform(60, 400))
@@ -39,7 +40,7 @@ def test_a_morning_goes_up_and_back_to_zero_without_a_cut_whichever_node_the_clo
     assert world.longest_wait <= 400 + 40 + 60, "nobody waits longer than for a node and a model"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_people_who_come_while_the_last_nodes_are_being_taken_are_not_cut(seed: int) -> None:
     world = World(a_spec(**with_captions()), random.Random(seed), lead=lambda chance: chance.uniform(30, 120))
     for second in range(0, 6 * 3600, TICK):
