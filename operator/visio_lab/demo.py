@@ -87,8 +87,7 @@ def _morning(lab: Lab, view: View, scene: Scene, account: Account) -> None:
         load.open_streams(wave, seconds)
         account.streams += wave
         scene.streams = load.counters()
-        end = time.monotonic() + 8
-        _follow(lab, view, scene, "the wave came in", lambda end=end: time.monotonic() > end, 60, load)
+        _watch(lab, view, scene, 8, load)
     _follow(
         lab,
         view,
@@ -128,6 +127,11 @@ def _upgrade(lab: Lab, view: View, scene: Scene, account: Account) -> None:
     view.say(f"✓ upgraded from {account.upgraded}")
 
 
+def _watch(lab: Lab, view: View, scene: Scene, seconds: float, load: Load) -> None:
+    end = time.monotonic() + seconds
+    _follow(lab, view, scene, "time passes", lambda: time.monotonic() > end, seconds + 60, load)
+
+
 def _follow(
     lab: Lab,
     view: View,
@@ -163,8 +167,9 @@ def _status(lab: Lab) -> dict[str, Any]:
     text = lab.kubectl("get", "vd", NAME, "-n", NAMESPACE, "-o", "json")
     found: dict[str, Any] = json.loads(text)
     status: dict[str, Any] = found.get("status", {})
+    current = status.get("observedGeneration") == found["metadata"]["generation"]
     # A status of an older generation says nothing about the object as it is now.
-    return status if status.get("observedGeneration") == found["metadata"]["generation"] else {**status, "conditions": []}
+    return status if current else {**status, "conditions": []}
 
 
 def _is_ready(scene: Scene) -> bool:

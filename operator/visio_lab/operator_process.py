@@ -24,6 +24,7 @@ PACE: Mapping[str, str] = {
     # The lab sells nodes in seconds instead of minutes, so the operator's patience is shortened in proportion.
     "VISIO_OPERATOR_HOLD_SECONDS": "8",
     "VISIO_OPERATOR_RECHECK_SECONDS": "2",
+    "VISIO_OPERATOR_SETTLE_SECONDS": "4",
 }
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 
 from visio_lab import control_plane
-from visio_lab.context import API_PORT, NODE_IP, LabContext, load_context
+from visio_lab.context import API_PORT, CLUSTER_DOMAIN, DNS_SERVICE_IP, NODE_IP, LabContext, load_context
 from visio_lab.control_plane import Component
 from visio_lab.errors import LabError
 from visio_lab.state import LabState, write_state
@@ -123,12 +123,20 @@ def load_programs() -> tuple[Any, Any, Any, Any]:
 
 
 async def set_up_network(ctx: LabContext) -> None:
-    """Give the fresh network namespace loopback, the node's address on it, a default route and forwarding."""
-    for command in (
+    """Give the fresh namespaces loopback, the node's address on it, a default route, forwarding and the cluster's DNS.
+
+    Programs that enter the lab find Services by name, as pods do; the machine's own resolver is out of reach anyway.
+    """
+    resolver = ctx.directory / "config" / "resolv.conf"
+    resolver.write_text(f"nameserver {DNS_SERVICE_IP}\nsearch svc.{CLUSTER_DOMAIN} {CLUSTER_DOMAIN}\noptions ndots:5\n")
+    commands = [
         "ip link set lo up",
         f"ip addr add {ctx.node_ip}/32 dev lo",
         f"ip route add default dev lo src {ctx.node_ip}",
-    ):
+    ]
+    if Path("/etc/resolv.conf").exists():
+        commands.append(f"mount --bind {resolver} /etc/resolv.conf")
+    for command in commands:
         process = await asyncio.create_subprocess_exec(*command.split(), stderr=asyncio.subprocess.PIPE)
         _, error = await process.communicate()
         if process.returncode:

@@ -54,7 +54,7 @@ def _time_until(check) -> float:
     ("kind", "part", "patch", "path"),
     [
         ("deployment", "backend", '{"spec":{"replicas":7}}', ("spec", "replicas")),
-        ("deployment", "frontend", '{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}',
+        ("deployment", "frontend", '{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":7}}}}',
          ("spec", "template", "spec", "terminationGracePeriodSeconds")),
         ("service", "backend", '{"spec":{"ports":[{"port":80,"targetPort":9999}]}}', ("spec", "ports")),
         ("networkpolicy", "backend", '{"spec":{"ingress":[{}]}}', ("spec", "ingress")),

@@ -85,7 +85,9 @@ def check_object(
         *_unknown_top(value, unknown_fields),
         *_broken_rules(model, content),
     ]
-    if model is VisioDeployment and not any(problem.field == "spec.version" for problem in problems):
+    if model is VisioDeployment and not any(
+        problem.field in ("(object)", "spec", "spec.version") for problem in problems
+    ):
         problems += _unknown_version(content, load_releases() if ladder is None else ladder)
     return sorted(set(problems), key=lambda problem: (problem.field, problem.problem))
 
@@ -200,6 +202,8 @@ def _unknown(field: str, name: str, known: Sequence[str]) -> Problem:
 def _broken_rules(model: type[Model], content: Mapping[str, Any]) -> Iterator[Problem]:
     """Rules that do not hold; a rule about a field that is wrong by itself says nothing, as that is told already."""
     locations = [error["loc"] for error in _errors(model, content)]
+    if () in locations:
+        return iter(())
     return _rules_below(_as_far_as_valid(model, content, locations), content, "")
 
 

@@ -5,8 +5,8 @@ PyYAML's own loader would turn `2026-03-31` into a date and `22:30` into 1350; k
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:int",
-    re.compile(r"^[-+]?(0b[01_]+|0o?[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),
+    re.compile(r"^[-+]?(0b[01][01_]*|0o?[0-7][0-7_]*|0|[1-9][0-9_]*|0x[0-9a-fA-F][0-9a-fA-F_]*)$"),
     list("-+0123456789"),
 )
 _Loader.add_implicit_resolver(
@@ -92,23 +92,40 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node, budget: _Budget, depth: int
     if isinstance(node, yaml.MappingNode):
         loader.flatten_mapping(node)
         result: dict[str, Any] = {}
+        own: set[str] = set()
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
-            name = key if isinstance(key, str) else _text(key)
-            if name in result:
-                budget.duplicates.append((key_node.start_mark.line + 1, name))
+            name = _key(_scalar(loader, key_node))
+            # A merge key brings keys of other mappings, which may be there again.
+            if node.start_mark.index <= key_node.start_mark.index < node.end_mark.index:
+                if name in own:
+                    budget.duplicates.append((key_node.start_mark.line + 1, name))
+                own.add(name)
             result[name] = _value(loader, value_node, budget, depth + 1)
         return result
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, budget, depth + 1) for item in node.value]
-    value = loader.construct_object(node)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    return _scalar(loader, node)
 
 
-def _text(key: Hashable) -> str:
-    """A key that is no text, as JSON would write it."""
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node) -> str | int | float | bool | None:
+    """A value that JSON can carry. YamlError for others: dates by tag, bytes, infinity, half of a surrogate pair."""
+    place = f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}"
+    if not isinstance(node, yaml.ScalarNode):
+        raise YamlError(f"{place}: a key must be text")
+    try:
+        value = loader.construct_object(node)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if value is None or isinstance(value, str | int | float):
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            return value
+    except ValueError as error:
+        raise YamlError(f"{place}: this value cannot be read: {str(error).partition(';')[0]}") from error
+    raise YamlError(f"{place}: {node.tag} is no text, number or truth value")
+
+
+def _key(key: str | float | None) -> str:
+    """A key as JSON writes it."""
     if isinstance(key, bool):
         return "true" if key else "false"
     return "null" if key is None else str(key)

@@ -56,8 +56,8 @@ def explain(error: ErrorDetails) -> tuple[str, str]:
 
 
 def show(value: Any) -> str:
-    """A value as the user wrote it, cut to a readable length."""
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, dict | list) else kind_of(value)
+    """A value as the user wrote it, cut to a readable length; `it` for what has values inside."""
+    text = "it" if isinstance(value, dict | list) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 

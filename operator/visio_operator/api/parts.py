@@ -11,7 +11,7 @@ from .fields import MIN_MAX, Duration, Model, ObjectName, Rule, Text, Word, patt
 
 DATE = pattern(r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", "use year-month-day, such as 2026-03-31")
 INSTANT = pattern(
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$",
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
     "use a date, a time with seconds and an offset, such as 2026-03-31T09:00:00+02:00",
 )
 PRICE = pattern(r"^[0-9]{1,6}(\.[0-9]{1,4})?$", "use euros with a dot, in quotes, such as '2.35'")

@@ -75,8 +75,11 @@ def _convert(node: Mapping[str, Any], defs: Mapping[str, Any], where: str, above
         _check_described(result["properties"], where)
     if "items" in children:
         result["items"] = _convert(children["items"], defs, f"{where}[]", above)
-    if children.get("additionalProperties", False) is not False:
-        result["additionalProperties"] = _convert(children["additionalProperties"], defs, f"{where}[*]", above)
+    values = children.get("additionalProperties", False)
+    if values is True:
+        raise SchemaError(f"{where}: a map needs a type of its values")
+    if values is not False:
+        result["additionalProperties"] = _convert(values, defs, f"{where}[*]", above)
     _fit_default(result, where)
     _check_bounded(result, where)
     return dict(sorted(result.items()))

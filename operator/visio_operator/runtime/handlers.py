@@ -25,7 +25,7 @@ from .kinds import RENDERED, Kind
 from .kube import Kube, KubeError
 from .memory import Memory
 from .nodepools import return_pools
-from .observe import SIGNAL_PARTS
+from .observe import WATCHED_PARTS
 from .projections import PART_LABEL
 from .reconcile import Ref, Result, reconcile, report_failure
 from .settings import Settings
@@ -102,7 +102,7 @@ def settings_for_kopf() -> kopf.OperatorSettings:
     selectors = settings.watching.label_selectors
     for kind in RENDERED:
         selectors[kind.group, kind.version, kind.plural] = DEPLOYMENT_LABEL
-    selectors["", "v1", "pods"] = f"{DEPLOYMENT_LABEL},{PART_LABEL} in ({','.join(SIGNAL_PARTS)})"
+    selectors["", "v1", "pods"] = f"{DEPLOYMENT_LABEL},{PART_LABEL} in ({','.join(WATCHED_PARTS)})"
     selectors["", "v1", "nodes"] = POOL_LABEL
     return settings
 

@@ -26,7 +26,8 @@ Live = Mapping[tuple[str, str], Body]
 
 OURS = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 """Selects what any deployment of the namespace owns, so that a name which another one has is seen before a write."""
-SIGNAL_PARTS = ("captions", "transcription", "subtitles")
+WATCHED_PARTS = ("captions", "transcription", "subtitles", "migrate")
+"""Parts whose pods a decision needs: the signals of load, and the end of the migrations."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Snapshot:
     live: Live
     """Managed objects of the namespace by kind and name, whole; forgotten after the pass."""
     pods: Mapping[str, Body]
-    """Pods of the GPU parts by name."""
+    """Pods of the parts in WATCHED_PARTS by name."""
     nodes: Mapping[str, Body]
     """Nodes of the deployment's pools by name."""
     secrets: Mapping[str, Body]
@@ -69,7 +70,7 @@ async def observe(
         namespace=site.namespace,
         name=site.name,
         generation=generation,
-        workloads=projections.workloads(mine),
+        workloads=projections.workloads(mine, pods.values()),
         secret_keys={name: frozenset(body.get("data") or ()) for name, body in secrets.items()},
         captions=tuple(
             projections.captions_server(
@@ -109,7 +110,7 @@ async def _live(kube: Kube, namespace: str) -> dict[tuple[str, str], Body]:
 
 
 async def _pods(kube: Kube, site: Site) -> dict[str, Body]:
-    selector = f"{DEPLOYMENT_LABEL}={site.name},{PART_LABEL} in ({','.join(SIGNAL_PARTS)})"
+    selector = f"{DEPLOYMENT_LABEL}={site.name},{PART_LABEL} in ({','.join(WATCHED_PARTS)})"
     found = await kube.list("Pod", namespace=site.namespace, selector=selector)
     return {pod["metadata"]["name"]: pod for pod in found}
 

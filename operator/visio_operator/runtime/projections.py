@@ -57,8 +57,15 @@ def terminating(live: Body) -> bool:
     return bool(live["metadata"].get("deletionTimestamp"))
 
 
-def workloads(live: Mapping[tuple[str, str], Body]) -> dict[str, Workload]:
-    """The workload of each part. Where a part has several, its servers come before its Jobs, and newer before older."""
+def workloads(live: Mapping[tuple[str, str], Body], pods: Iterable[Body] = ()) -> dict[str, Workload]:
+    """The workload of each part. Where a part has several, its servers come before its Jobs, and newer before older.
+
+    A Job whose pod has succeeded counts as done at once: its controller says so up to a second later, since it batches
+    what it reads of pods.
+    """
+    done = {
+        owner["uid"] for pod in pods if _has_succeeded(pod) for owner in pod["metadata"].get("ownerReferences") or ()
+    }
     found: dict[str, tuple[tuple[int, float], Workload]] = {}
     for (kind, _), body in live.items():
         part = labels_of(body).get(PART_LABEL)
@@ -66,12 +73,16 @@ def workloads(live: Mapping[tuple[str, str], Body]) -> dict[str, Workload]:
             continue
         rank = (_RANK[kind], -seconds(body["metadata"].get("creationTimestamp")))
         if part not in found or rank < found[part][0]:
-            found[part] = (rank, workload(kind, part, body))
+            found[part] = (rank, workload(kind, part, body, done=body["metadata"]["uid"] in done))
     return {part: entry for part, (_, entry) in found.items()}
 
 
-def workload(kind: str, part: str, live: Body) -> Workload:
-    """One workload as its controller last reported it."""
+def _has_succeeded(pod: Body) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Succeeded"
+
+
+def workload(kind: str, part: str, live: Body, *, done: bool = False) -> Workload:
+    """One workload as its controller last reported it; `done` is a Job whose pod has succeeded."""
     meta, spec, status = live["metadata"], live.get("spec") or {}, live.get("status") or {}
     template = spec.get("template") or ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template") or {}
     pod = template.get("spec") or {}
@@ -97,7 +108,7 @@ def workload(kind: str, part: str, live: Body) -> Workload:
         updated=updated,
         images=tuple(container.get("image", "") for container in containers),
         current=current,
-        succeeded=kind == "Job" and condition(live, "Complete").get("status") == "True",
+        succeeded=kind == "Job" and (done or condition(live, "Complete").get("status") == "True"),
         failed=failed,
         fingerprint=annotations_of(live).get(DIGEST, ""),
     )

@@ -33,7 +33,8 @@ def report(
     now: float,
 ) -> Status:
     """The status after one full pass over `generation`."""
-    conditions = [_with_errors(condition, errors) for condition in plan.conditions]
+    was_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in previous.get("conditions") or ())
+    conditions = [_with_errors(condition, errors, was_ready) for condition in plan.conditions]
     status: Status = {
         "observedGeneration": generation,
         "conditions": merge_conditions(previous.get("conditions") or (), conditions, generation, now),
@@ -163,12 +164,16 @@ def _is_bad(kind: str, status: str) -> bool:
     return (status == "False") if kind in GOOD_WHEN_TRUE else (status == "True")
 
 
-def _with_errors(condition: Condition, errors: Sequence[str]) -> Condition:
-    """What could not be written makes a deployment degraded; whether it serves people is a question of its parts."""
-    if condition.type != "Degraded" or not errors:
+def _with_errors(condition: Condition, errors: Sequence[str], was_ready: bool) -> Condition:
+    """What could not be written makes a deployment degraded, and keeps a new one from becoming Ready.
+
+    One that was Ready stays so: whether it serves people is a question of its parts.
+    """
+    if not errors or not (condition.type == "Degraded" or (condition.type == "Ready" and not was_ready)):
         return condition
     more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
-    return Condition("Degraded", "True", "ApplyFailed", "; ".join(errors[:3]) + more)
+    status = "True" if condition.type == "Degraded" else "False"
+    return Condition(condition.type, status, "ApplyFailed", "; ".join(errors[:3]) + more)
 
 
 def _all_run(plan: Plan, observed: Observed) -> bool:

@@ -34,7 +34,8 @@ class Settings:
 def read_settings(
     environ: Mapping[str, str] = os.environ, namespaces: tuple[str, ...] = (), lease_namespace: str | None = None
 ) -> Settings:
-    """The settings from flags and from `VISIO_OPERATOR_METRICS_PORT` and `VISIO_OPERATOR_HOLD_SECONDS`.
+    """The settings from flags and from variables: `VISIO_OPERATOR_METRICS_PORT`, and `VISIO_OPERATOR_HOLD_SECONDS`,
+    `VISIO_OPERATOR_RECHECK_SECONDS` and `VISIO_OPERATOR_SETTLE_SECONDS` for the fields of `Pace`.
 
     Raises SettingError.
     """
@@ -44,7 +45,11 @@ def read_settings(
         lease_namespace=lease_namespace or _own_namespace(),
         identity=f"{socket.gethostname()}-{os.getpid()}",
         port=int(_number(environ, "METRICS_PORT", 8080, 65535)),
-        pace=Pace(hold=_number(environ, "HOLD_SECONDS", default.hold, 86400)),
+        pace=Pace(
+            hold=_number(environ, "HOLD_SECONDS", default.hold, 86400),
+            recheck=_number(environ, "RECHECK_SECONDS", default.recheck, 3600),
+            settle=_number(environ, "SETTLE_SECONDS", default.settle, 3600),
+        ),
     )
 
 

@@ -1,0 +1,117 @@
+"""GPU nodes follow real load: caption streams through real proxies, recordings on a real Redis queue."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import live
+import pytest
+
+from visio_lab.demo_load import Load
+
+
+@pytest.fixture
+def platform(lab, operator, namespace) -> str:
+    """The evaluation example with pools of its own: 8 slots a GPU, at most 3 captions servers and 2 workers."""
+    pools = {"captions-gpu": f"{namespace}-captions", "transcription-gpu": f"{namespace}-transcription"}
+
+    def small(spec: dict) -> None:
+        spec["captions"] |= {"slotsPerGpu": 8, "max": 3, "pool": pools["captions-gpu"]}
+        spec["transcription"]["pool"] = pools["transcription-gpu"]
+        for pool in spec["gpuPools"]:
+            pool["name"] = pools[pool["name"]]
+
+    objects = live.deployment("evaluation-captions.yaml", namespace, change=small)
+    for document in objects:
+        if document["kind"] == "NodePool":
+            name = pools[document["metadata"]["name"]]
+            document["metadata"]["name"] = name
+            document["spec"]["nodeLabels"] = {"visio-operator.dev/pool": name}
+    live.apply(lab, objects)
+    live.wait_ready(lab, namespace)
+    return namespace
+
+
+def _nodes(lab, pool: str) -> list[dict]:
+    return json.loads(lab.kubectl("get", "nodes", "-l", f"visio-operator.dev/pool={pool}", "-o", "json"))["items"]
+
+
+def _bill(lab, pool: str) -> dict[str, int]:
+    lines = [json.loads(line) for line in (lab.directory / "cloud.jsonl").read_text().splitlines()]
+    events = [line["event"] for line in lines if line["pool"] == pool]
+    return {event: events.count(event) for event in ("ordered", "returned")}
+
+
+def test_caption_nodes_are_bought_for_streams_and_returned_when_empty(lab, platform) -> None:
+    pool = f"{platform}-captions"
+    load = Load(lab, platform, "visio")
+    assert _nodes(lab, pool) == []
+    load.open_streams(14, seconds=40)
+    load.open_streams(2, seconds=75)
+    live.eventually("all streams have a slot", lambda: load.counters()["open"] == 16, 60)
+    assert 2 <= len(_nodes(lab, pool)) <= 3
+    live.eventually("the short streams have ended", lambda: load.counters()["open"] <= 2, 90)
+    # Two streams run on: OKS lets nobody choose which node goes, so none may be given back now.
+    time.sleep(12)
+    assert load.counters()["open"] == 2
+    assert _bill(lab, pool)["returned"] == 0
+    live.eventually("all streams have ended", lambda: load.counters()["open"] == 0, 90)
+    live.eventually("all nodes are returned", lambda: not _nodes(lab, pool), 90)
+    counters = load.counters()
+    assert (counters["cut"], counters["refused"], counters["missed"]) == (0, 0, 0)
+    assert counters["done"] == 16
+    bill = _bill(lab, pool)
+    assert bill["ordered"] == bill["returned"] <= 3
+
+
+def test_the_pool_is_changed_in_one_patch_that_admission_accepts(lab, platform) -> None:
+    pool = f"{platform}-captions"
+    since = time.time()
+    load = Load(lab, platform, "visio")
+    load.open_streams(4, seconds=10)
+    live.eventually("a node is ordered", lambda: _bill(lab, pool)["ordered"] == 1, 30)
+    patches = [
+        entry
+        for entry in live.audit(lab, since)
+        if entry.get("objectRef", {}).get("resource") == "nodepools"
+        and entry["objectRef"].get("name") == pool
+        and entry["verb"] in live.WRITES
+        and entry["objectRef"].get("subresource") != "status"
+        and "visio-operator" in entry["user"]["username"]
+    ]
+    assert [entry["responseStatus"]["code"] for entry in patches] == [200]
+    live.eventually("the stream got in", lambda: load.counters()["done"] == 4, 60)
+
+
+def test_recordings_on_the_real_queue_buy_workers_and_none_is_lost(lab, platform) -> None:
+    pool = f"{platform}-transcription"
+    load = Load(lab, platform, "visio")
+    load.queue_recordings(jobs=3, audio_seconds=60)
+    live.eventually("a node is ordered", lambda: _bill(lab, pool)["ordered"] >= 1, 30)
+    live.eventually("a worker is ready", lambda: _workers(lab, platform), 60)
+    assert load.recordings_done() == 3
+    live.eventually("the nodes are returned", lambda: not _nodes(lab, pool), 120)
+    assert _bill(lab, pool)["ordered"] == _bill(lab, pool)["returned"]
+
+
+def _workers(lab, namespace: str) -> int:
+    status = (live.get(lab, "vd", "visio", namespace) or {}).get("status", {})
+    return int(status.get("transcription", {}).get("workers", 0))
+
+
+def test_gpu_pods_are_placed_on_nodes_whose_gpu_is_ready_only(lab, platform) -> None:
+    load = Load(lab, platform, "visio")
+    load.open_streams(4, seconds=15)
+    seen = live.eventually(
+        "a captions pod exists",
+        lambda: live.items(lab, "pods", platform, "app.kubernetes.io/component=captions"),
+        60,
+        every=0.1,
+    )
+    node = live.get(
+        lab, "node", seen[0]["spec"].get("nodeName") or _nodes(lab, f"{platform}-captions")[0]["metadata"]["name"]
+    )
+    assert node["status"]["allocatable"].get("nvidia.com/gpu") == "1"
+    live.eventually("the streams are done", lambda: load.counters()["done"] == 4, 60)
+    assert load.counters()["cut"] == 0
