@@ -54,13 +54,21 @@ def _operator_slot(lab, operator_identity) -> Iterator[dict[str, object]]:  # ty
             slot["process"].stop()  # type: ignore[attr-defined]
 
 
+@pytest.fixture(scope="session")
+def session_operator(lab, _operator_slot):  # type: ignore[no-untyped-def]
+    """Starts the operator when the session needs it for the first time; `operator` is what tests ask for."""
+    from visio_lab.operator_process import start_operator
+
+    _operator_slot["process"] = start_operator(lab, name=f"operator-{next(_numbers)}")
+
+
 @pytest.fixture
-def operator(lab, _operator_slot):  # type: ignore[no-untyped-def]
+def operator(lab, session_operator, _operator_slot):  # type: ignore[no-untyped-def]
     """The running operator; started again when a test before killed it."""
     from visio_lab.operator_process import start_operator
 
-    process = _operator_slot.get("process")
-    if process is None or not process.alive:
+    process = _operator_slot["process"]
+    if not process.alive:
         _operator_slot["process"] = process = start_operator(lab, name=f"operator-{next(_numbers)}")
     return process
 

@@ -22,9 +22,9 @@ CHART = Path(__file__).resolve().parents[2] / "charts" / "visio-operator"
 
 PACE: Mapping[str, str] = {
     # The lab sells nodes in seconds instead of minutes, so the operator's patience is shortened in proportion.
-    "VISIO_OPERATOR_HOLD_SECONDS": "8",
-    "VISIO_OPERATOR_RECHECK_SECONDS": "2",
-    "VISIO_OPERATOR_SETTLE_SECONDS": "4",
+    "VISIO_OPERATOR_HOLD_SECONDS": "5",
+    "VISIO_OPERATOR_RECHECK_SECONDS": "1",
+    "VISIO_OPERATOR_SETTLE_SECONDS": "3",
 }
 
 

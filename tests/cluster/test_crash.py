@@ -7,26 +7,21 @@ import time
 import pytest
 
 import live
-from visio_lab.operator_process import USER
+from visio_lab.operator_process import USER, make_namespace
 
 # Writes after which the operator is killed: the first ones, around the gates, and late.
 MOMENTS = (1, 4, 11, 23, 37, 52)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(lab, operator_identity):
+def undisturbed(lab, session_operator):
     """The state that an undisturbed creation ends in."""
-    from visio_lab.operator_process import make_namespace, start_operator
-
     make_namespace(lab, "undisturbed")
-    process = start_operator(lab, name="operator-undisturbed")
-    try:
-        live.apply(lab, live.deployment("minimal.yaml", "undisturbed"))
-        live.wait_ready(lab, "undisturbed")
-        yield {key: live.intent(item) for key, item in live.owned(lab, "undisturbed").items()}
-        lab.kubectl("delete", "vd", "visio", "--namespace", "undisturbed", "--timeout=60s")
-    finally:
-        process.stop()
+    live.apply(lab, live.deployment("minimal.yaml", "undisturbed"))
+    live.wait_ready(lab, "undisturbed")
+    state = {key: live.intent(item) for key, item in live.owned(lab, "undisturbed").items()}
+    lab.kubectl("delete", "vd", "visio", "--namespace", "undisturbed", "--timeout=60s")
+    return state
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

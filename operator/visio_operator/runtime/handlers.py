@@ -17,18 +17,18 @@ import aiohttp
 import kopf
 from kopf import DaemonStoppingReason
 
-from visio_operator.api.spec import GROUP, KIND, PLURAL, VERSION
+from visio_operator.api.spec import GROUP, PLURAL, VERSION
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, POOL_LABEL
 
 from . import log, metrics
 from .kinds import RENDERED, Kind
 from .kube import Kube, KubeError
 from .memory import Memory
-from .nodepools import return_pools
 from .observe import WATCHED_PARTS
 from .projections import PART_LABEL
 from .reconcile import Ref, Result, reconcile, report_failure
 from .settings import Settings
+from .sweep import give_back
 
 DEBOUNCE = 0.05
 """Seconds in which events that come together are answered by one pass."""
@@ -184,7 +184,8 @@ def _loop(context: Context) -> Any:
                 del context.wakers[ref]
         reason = stopped.reason
         if reason is not None and DaemonStoppingReason.RESOURCE_DELETED in reason:
-            await _give_back(context, ref)
+            await give_back(context.kube, str(ref))
+            context.deleted.set()
 
     return loop
 
@@ -244,44 +245,3 @@ async def _say(context: Context, ref: Ref, memory: Memory, reason: str, message:
         return
     with suppress(KubeError):
         await report_failure(context.kube, ref, reason, f"{message}; tried again every minute", memory)
-
-
-async def _give_back(context: Context, ref: Ref) -> None:
-    """Return the nodes of a deployment that is being deleted; what fails here is done by the sweep."""
-    try:
-        if count := await return_pools(context.kube, lambda owner, _: owner == str(ref)):
-            log.info("gave node pools back", deployment=ref, pools=count)
-    except KubeError as error:
-        log.warning("could not give node pools back yet", deployment=ref, error=error.message)
-    context.deleted.set()
-
-
-async def sweep(context: Context, every: float = 300.0) -> None:
-    """For ever: give back pools whose deployment is gone, such as one deleted while no operator ran."""
-    while True:
-        context.deleted.clear()
-        try:
-            alive = await _owners(context)
-            namespaces = frozenset(context.settings.namespaces)
-
-            def orphaned(
-                owner: str, _pool: str, alive: frozenset[str] = alive, namespaces: frozenset[str] = namespaces
-            ) -> bool:
-                return owner not in alive and (not namespaces or owner.partition("/")[0] in namespaces)
-
-            if count := await return_pools(context.kube, orphaned):
-                log.info("gave back node pools without an owner", pools=count)
-        except KubeError as error:
-            log.warning("could not look for node pools without an owner", error=error.message)
-        await _wait(context.deleted, every)
-
-
-async def _owners(context: Context) -> frozenset[str]:
-    namespaces = context.settings.namespaces or (None,)
-    lists = await asyncio.gather(*(context.kube.list(KIND, namespace=namespace) for namespace in namespaces))
-    return frozenset(
-        f"{body['metadata']['namespace']}/{body['metadata']['name']}"
-        for bodies in lists
-        for body in bodies
-        if not body["metadata"].get("deletionTimestamp")
-    )

@@ -74,6 +74,8 @@ class Leader:
                 lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
                 await self._kube.replace(_typed(lease))
         except (KubeError, TimeoutError) as error:
+            if isinstance(error, KubeError) and error.reason == "Fenced":
+                return
             log.info("could not give the lease back", error=str(error))
 
     async def _try(self) -> str:

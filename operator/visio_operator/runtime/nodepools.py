@@ -1,15 +1,13 @@
-"""What is written to node pools, GPU pods and GPU nodes; and pools that nobody sizes any more."""
+"""What is written to node pools, GPU pods and GPU nodes. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from visio_operator.plan.observed import Pool
 from visio_operator.plan.plan import NodeMark, PodMark, PoolPlan
 from visio_operator.workloads.common import SERVING_LABEL, Site
 
-from .kube import Kube
 from .projections import CORDONED, DELETION_COST, OWNER, annotations_of, labels_of
 
 Body = dict[str, Any]
@@ -60,19 +58,6 @@ def node_patch(owner: str, mark: NodeMark, node: Body | None) -> Body:
     return {"metadata": {"annotations": {CORDONED: None}}, "spec": {"unschedulable": None}}
 
 
-async def return_pools(kube: Kube, orphaned: Callable[[str, str], bool]) -> int:
-    """Give back pools that nobody sizes any more: no nodes wanted, our annotation off. Returns how many there were.
-
-    `orphaned` is asked with the owner (namespace/name) and the pool's name. Raises KubeError.
-    """
-    if not await kube.serves("NodePool"):
-        return 0
-    returned = 0
-    for pool in await kube.list("NodePool"):
-        name, owner = pool["metadata"]["name"], annotations_of(pool).get(OWNER)
-        if not owner or not orphaned(owner, name):
-            continue
-        patch = {"metadata": {"annotations": {OWNER: None}}, "spec": {"desiredNodes": 0, "minNodes": 0}}
-        await kube.merge("NodePool", name, None, patch)
-        returned += 1
-    return returned
+def return_patch() -> Body:
+    """The patch that gives a pool back: no nodes wanted, our annotation off. Its largest size stays as it was."""
+    return {"metadata": {"annotations": {OWNER: None}}, "spec": {"desiredNodes": 0, "minNodes": 0}}

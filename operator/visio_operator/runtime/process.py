@@ -13,12 +13,13 @@ import kopf
 from visio_operator.api.spec import GROUP, KIND
 
 from . import log, metrics, signals
-from .handlers import Context, registry, settings_for_kopf, sweep
+from .handlers import Context, registry, settings_for_kopf
 from .health import Health, serve
 from .kinds import KINDS, Kind
 from .kube import Kube, KubeError
 from .leader import Leader
 from .settings import Settings
+from .sweep import sweep
 
 EXIT_LOST_LEASE = 1
 STOP_SECONDS = 3.0
@@ -56,7 +57,7 @@ async def _lead(kube: Kube, settings: Settings, health: Health, stop: asyncio.Ev
     try:
         context = Context(kube=kube, session=session, settings=settings)
         watched = await watchable(kube, settings)
-        sweeping = asyncio.create_task(sweep(context), name="sweep")
+        sweeping = asyncio.create_task(sweep(kube, settings.namespaces, context.deleted), name="sweep")
         operating = asyncio.create_task(_operate(context, watched, stop), name="kopf")
         await asyncio.wait({holding, operating}, return_when=asyncio.FIRST_COMPLETED)
         sweeping.cancel()

@@ -98,7 +98,7 @@ def merge_conditions(
 
 
 def transitions(previous: Mapping[str, Any], status: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Conditions whose status changed. A new one counts when it is bad news, but not Ready, which nothing is at first."""
+    """Conditions whose status changed; a new one counts when it is bad news, except Ready: nothing is so at first."""
     before = {entry["type"]: entry["status"] for entry in previous.get("conditions") or ()}
     changed = []
     for entry in status.get("conditions") or ():

@@ -38,7 +38,7 @@ def _list_type(_: Any, kind: str, instance: Any, schema: Schema) -> Iterator[Val
     if isinstance(instance, list) and kind in ("set", "map"):
         [key] = schema.get("x-kubernetes-list-map-keys", [""])
         values = [item.get(key) if key and isinstance(item, dict) else repr(item) for item in instance]
-        if False:
+        if len(set(map(repr, values))) < len(values):
             yield ValidationError("an item is there twice")
 
 

@@ -1,0 +1,131 @@
+"""Status: transition times, what is kept, which changes become events."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import UID, a_deployment, healthy_plan
+from visio_operator.plan.observed import Observed, Workload
+from visio_operator.plan.plan import Condition, PartPlan, Plan
+from visio_operator.runtime.report import instant, merge_conditions, refusal, report, transitions
+
+EARLY, LATE = 1_800_000_000.0, 1_800_000_600.0
+OBSERVED = Observed(uid=UID, namespace="visio", name="visio")
+STATES = st.sampled_from(["True", "False", "Unknown"])
+
+
+def condition(kind: str = "Ready", status: str = "True", reason: str = "Fine", message: str = "") -> Condition:
+    return Condition(kind, status, reason, message)
+
+
+def a_status(*conditions: Condition, now: float = EARLY) -> dict[str, Any]:
+    return {"observedGeneration": 1, "conditions": merge_conditions((), conditions, 1, now)}
+
+
+def a_plan(**fields: Any) -> Plan:
+    return Plan(**{"release": None, "parts": {}, "conditions": (condition(), condition("Degraded", "False")), **fields})
+
+
+def reported(plan: Plan, previous: dict[str, Any] | None = None, errors: tuple[str, ...] = ()) -> dict[str, Any]:
+    return report(previous or {}, a_deployment().spec(), plan, errors, OBSERVED, 2, LATE)
+
+
+def by_type(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["type"]: entry for entry in status["conditions"]}
+
+
+@given(STATES, STATES, st.text(max_size=5))
+def test_the_transition_time_moves_only_with_the_status(old: str, new: str, message: str) -> None:
+    before = merge_conditions((), [condition(status=old)], 1, EARLY)
+    (after,) = merge_conditions(before, [condition(status=new, reason="Other", message=message)], 2, LATE)
+    assert after["lastTransitionTime"] == instant(EARLY if old == new else LATE)
+    assert after["observedGeneration"] == 2
+    assert after["reason"] == "Other"
+
+
+def test_messages_and_traces_are_cut_to_what_the_schema_allows() -> None:
+    plan = a_plan(conditions=(condition(message="x" * 5000),), trace=tuple("y" * 900 for _ in range(99)))
+    status = reported(plan)
+    assert len(status["conditions"][0]["message"]) == 1024
+    assert [len(line) for line in status["trace"]] == [300] * 40
+
+
+def test_the_same_pass_twice_gives_the_same_status() -> None:
+    first = reported(a_plan())
+    assert reported(a_plan(), first) == first
+
+
+def test_what_could_not_be_written_degrades() -> None:
+    status = by_type(reported(a_plan(), errors=("Ingress visio-web: refused",)))
+    assert status["Degraded"]["status"] == "True"
+    assert status["Degraded"]["reason"] == "ApplyFailed"
+    assert "Ingress visio-web: refused" in status["Degraded"]["message"]
+
+
+def test_a_deployment_that_was_ready_stays_so_when_a_write_is_refused() -> None:
+    ready = a_status(condition())
+    assert by_type(reported(a_plan(), ready, ("refused",)))["Ready"]["status"] == "True"
+    assert by_type(reported(a_plan(), None, ("refused",)))["Ready"]["status"] == "False"
+
+
+def test_a_refused_plan_keeps_what_was_said_of_the_parts() -> None:
+    previous = {"version": "1.26.0", "parts": [{"name": "sfu", "state": "Ready"}]}
+    status = reported(a_plan(invalid=("spec.version: unknown",)), previous)
+    assert status["version"] == "1.26.0"
+    assert status["parts"] == previous["parts"]
+
+
+def test_the_version_is_told_when_all_parts_run_it() -> None:
+    site = a_deployment().site()
+    plan = healthy_plan(site)
+    assert plan.release is not None
+    images = tuple(plan.release.images.values())
+    workloads = {
+        name: Workload("Deployment", f"visio-{name}", name, part.replicas, part.replicas, part.replicas, images, True)
+        for name, part in plan.parts.items()
+    }
+    full = Observed(uid=UID, namespace="visio", name="visio", workloads=workloads)
+    assert report({}, site.spec, plan, (), full, 1, LATE)["version"] == site.spec.version
+    del workloads["sfu"]
+    assert report({}, site.spec, plan, (), full, 1, LATE)["version"] == ""
+
+
+def test_a_part_behind_a_closed_gate_says_what_it_waits_for() -> None:
+    part = PartPlan("sfu", 2, write=False, waiting_for="waits for redis")
+    (told,) = reported(a_plan(parts={"sfu": part}))["parts"]
+    assert (told["state"], told["message"], told["ready"], told["desired"]) == ("Waiting", "waits for redis", 0, 2)
+
+
+def test_a_refused_spec_keeps_all_else_that_was_known() -> None:
+    previous = {**a_status(condition(), condition("PolicyCompliant")), "version": "1.26.0", "memory": {"a": 1.0}}
+    status = refusal(previous, "InvalidSpec", "spec.host: wrong; correct it", 2, LATE)
+    assert status["version"] == "1.26.0"
+    assert status["memory"] == {"a": 1.0}
+    assert status["observedGeneration"] == 2
+    told = by_type(status)
+    assert told["Ready"]["status"] == "False"
+    assert told["Ready"]["message"] == "spec.host: wrong; correct it"
+    assert told["PolicyCompliant"]["lastTransitionTime"] == instant(EARLY)
+
+
+def test_a_failed_pass_does_not_claim_to_have_looked_at_the_spec() -> None:
+    assert refusal({"observedGeneration": 3}, "ApiServerError", "lost", None, LATE)["observedGeneration"] == 3
+
+
+def test_only_transitions_become_events() -> None:
+    before = a_status(condition(status="False"), condition("Progressing", "True"))
+    after = a_status(condition(status="True"), condition("Progressing", "True", message="more"))
+    assert [entry["type"] for entry in transitions(before, after)] == ["Ready"]
+    assert transitions(after, after) == []
+
+
+def test_at_first_only_bad_news_become_events() -> None:
+    first = a_status(
+        condition(status="False"),
+        condition("Degraded", "True"),
+        condition("CapacityLimited", "False"),
+        condition("PolicyCompliant", "False"),
+        condition("Progressing", "True"),
+    )
+    assert [entry["type"] for entry in transitions({}, first)] == ["Degraded", "PolicyCompliant"]
