@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[object]:
-    """A running laboratory, shared by the session; on a new machine it says how the building of its programs goes on."""
+    """A running laboratory, shared by the session; on a new machine it says how the building of its programs goes."""
     from visio_lab import lab as labs
     from visio_lab.progress import open_progress
 

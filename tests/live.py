@@ -116,7 +116,7 @@ def writes(lab: Any, since: float, user: str) -> list[dict[str, Any]]:
 
 
 def intent(item: dict[str, Any]) -> dict[str, Any]:
-    """An object without what differs between two runs: identity, times, counters, random values, allocated addresses."""
+    """An object without what differs between two runs: identity, times, random values, allocated addresses."""
     metadata = item["metadata"]
     kept = {key: value for key, value in item.items() if key not in ("metadata", "status")}
     kept["metadata"] = {key: metadata.get(key, {}) for key in ("name", "labels")}

@@ -21,7 +21,9 @@ USER = f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
 CHART = Path(__file__).resolve().parents[2] / "charts" / "visio-operator"
 
 PACE: Mapping[str, str] = {
-    # The lab sells nodes in seconds instead of minutes, so the operator's patience is shortened in proportion.
+    "VISIO_OPERATOR_LEASE_SECONDS": "4",
+    # The lab sells nodes in seconds instead of minutes, so the operator's patience is shortened in proportion. And a
+    # killed operator is followed sooner: tests wait for that often.
     "VISIO_OPERATOR_HOLD_SECONDS": "5",
     "VISIO_OPERATOR_RECHECK_SECONDS": "1",
     "VISIO_OPERATOR_SETTLE_SECONDS": "3",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 
-import live
 import pytest
 
+import live
 from visio_lab.demo_load import Load
 from visio_lab.operator_process import USER
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from visio_lab.operator_process import make_namespace
-
 import live
+from visio_lab.operator_process import make_namespace
 
 RESTORED_WITHIN = 5.0
 
@@ -89,7 +88,7 @@ def test_a_changed_field_is_restored_within_5_seconds(lab, operator, settled, ki
 
 
 def test_removing_a_part_from_the_spec_prunes_exactly_that_part(lab, operator, settled) -> None:
-    before = set(live.owned(lab, operator, settled))
+    before = set(live.owned(lab, settled))
     assert ("Deployment", "visio-egress") in before
     lab.kubectl(
         "patch",
@@ -103,9 +102,7 @@ def test_removing_a_part_from_the_spec_prunes_exactly_that_part(lab, operator, s
     )
     gone_part = live.eventually(
         "egress is pruned",
-        lambda: (
-            (now := set(live.owned(lab, operator, settled))) and not any("egress" in name for _, name in now) and now
-        ),
+        lambda: (now := set(live.owned(lab, settled))) and not any("egress" in name for _, name in now) and now,
     )
     removed = before - gone_part
     parts = {"egress", "metadata"}

@@ -1,8 +1,8 @@
 """One process acts at a time: leader election by a Lease, as Kubernetes' own controllers do it.
 
-A lease lasts 15 s, is renewed every 2 s and given up by its holder after 10 s without success; so the holder stops
-before another one may start. Clocks are compared only with themselves: a lease is taken when it has not changed for
-15 s by our own clock.
+A lease lasts 15 s unless set otherwise, is renewed every 2 s at least and given up by its holder after two thirds of its
+length without success; so the holder stops before another one may start. Clocks are compared only with themselves: a
+lease is taken when it has not changed for its length by our own clock.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from . import log
 from .kube import Kube, KubeError
 
 LEASE = "visio-operator"
-LEASE_SECONDS = 15.0
-RENEW_DEADLINE = 10.0
-RETRY_SECONDS = 2.0
+LONGEST_RETRY = 2.0
 
 Body = dict[str, Any]
 
@@ -26,8 +24,11 @@ Body = dict[str, Any]
 class Leader:
     """The candidacy of one process for one Lease."""
 
-    def __init__(self, kube: Kube, namespace: str, identity: str) -> None:
+    def __init__(self, kube: Kube, namespace: str, identity: str, seconds: float = 15.0) -> None:
         self._kube = kube
+        self._seconds = seconds
+        self._deadline = seconds * 2 / 3
+        self._retry = min(LONGEST_RETRY, seconds / 5)
         self._namespace = namespace
         self._identity = identity
         self._seen: tuple[str, float] = ("", 0.0)
@@ -46,14 +47,14 @@ class Leader:
             if holder != told:
                 log.info("waits for the lease", lease=f"{self._namespace}/{LEASE}", holder=holder)
                 told = holder
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._retry)
 
     async def hold(self) -> str:
         """Renew until the lease is lost; returns why."""
         renewed = time.monotonic()
         while True:
-            await asyncio.sleep(RETRY_SECONDS)
-            left = RENEW_DEADLINE - (time.monotonic() - renewed)
+            await asyncio.sleep(self._retry)
+            left = self._deadline - (time.monotonic() - renewed)
             try:
                 async with asyncio.timeout(max(left, 0.1)):
                     holder = await self._try()
@@ -61,8 +62,8 @@ class Leader:
                     return f"{holder} took the lease"
                 renewed = time.monotonic()
             except (KubeError, TimeoutError) as error:
-                if time.monotonic() - renewed >= RENEW_DEADLINE:
-                    return f"the lease could not be renewed for {RENEW_DEADLINE:g} s: {error or 'no answer'}"
+                if time.monotonic() - renewed >= self._deadline:
+                    return f"the lease could not be renewed for {self._deadline:g} s: {error or 'no answer'}"
 
     async def release(self) -> None:
         """Give the lease back, so that the next process need not wait."""
@@ -93,7 +94,7 @@ class Leader:
         version = lease["metadata"]["resourceVersion"]
         if version != self._seen[0]:
             self._seen = (version, time.monotonic())
-        duration = float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)
+        duration = float(spec.get("leaseDurationSeconds") or self._seconds)
         if holder and time.monotonic() - self._seen[1] < duration:
             return str(holder)
         transitions = int(spec.get("leaseTransitions") or 0) + 1
@@ -110,7 +111,7 @@ class Leader:
             raise
 
     def _claim(self) -> Body:
-        return {"holderIdentity": self._identity, "leaseDurationSeconds": int(LEASE_SECONDS), "renewTime": _now()}
+        return {"holderIdentity": self._identity, "leaseDurationSeconds": int(self._seconds), "renewTime": _now()}
 
 
 def _typed(lease: Body) -> Body:

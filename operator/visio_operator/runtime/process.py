@@ -48,7 +48,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 
 async def _lead(kube: Kube, settings: Settings, health: Health, stop: asyncio.Event) -> int:
-    leader = Leader(kube, settings.lease_namespace, settings.identity)
+    leader = Leader(kube, settings.lease_namespace, settings.identity, settings.lease_seconds)
     if not await _unless(stop, _wait_for_turn(kube, leader, health)):
         return 0
     metrics.LEADER.set(1)

@@ -28,14 +28,16 @@ class Settings:
     identity: str = ""
     port: int = 8080
     """Port of /healthz, /readyz and /metrics; 0 takes a free one."""
+    lease_seconds: float = 15.0
+    """How long a lease lasts that its holder no longer renews."""
     pace: Pace = field(default_factory=Pace)
 
 
 def read_settings(
     environ: Mapping[str, str] = os.environ, namespaces: tuple[str, ...] = (), lease_namespace: str | None = None
 ) -> Settings:
-    """The settings from flags and from variables: `VISIO_OPERATOR_METRICS_PORT`, and `VISIO_OPERATOR_HOLD_SECONDS`,
-    `VISIO_OPERATOR_RECHECK_SECONDS` and `VISIO_OPERATOR_SETTLE_SECONDS` for the fields of `Pace`.
+    """The settings from flags and from variables: `VISIO_OPERATOR_METRICS_PORT`, `VISIO_OPERATOR_LEASE_SECONDS`, and
+    `VISIO_OPERATOR_HOLD_SECONDS`, `VISIO_OPERATOR_RECHECK_SECONDS`, `VISIO_OPERATOR_SETTLE_SECONDS` for `Pace`.
 
     Raises SettingError.
     """
@@ -45,6 +47,7 @@ def read_settings(
         lease_namespace=lease_namespace or _own_namespace(),
         identity=f"{socket.gethostname()}-{os.getpid()}",
         port=int(_number(environ, "METRICS_PORT", 8080, 65535)),
+        lease_seconds=max(3.0, _number(environ, "LEASE_SECONDS", 15.0, 600)),
         pace=Pace(
             hold=_number(environ, "HOLD_SECONDS", default.hold, 86400),
             recheck=_number(environ, "RECHECK_SECONDS", default.recheck, 3600),
