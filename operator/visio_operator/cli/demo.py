@@ -17,7 +17,10 @@ from visio_lab.handle import Lab
 from visio_lab.progress import open_progress
 
 INTERRUPTED = 130
-REAL = "etcd, kube-apiserver, controller-manager, scheduler, kube-proxy, CoreDNS, Helm, Redis, captions proxies, the operator"
+REAL = (
+    "etcd, kube-apiserver, controller-manager, scheduler, kube-proxy, CoreDNS, Helm, Redis, captions proxies, "
+    "the operator"
+)
 STAND_INS = "Kyutai and WhisperX servers, caption agents, transcription workers, the cloud that sells nodes"
 SIMULATED = "all other pods (KWOK): web, API, LiveKit, egress, PostgreSQL, object store; and the nodes' kubelets"
 

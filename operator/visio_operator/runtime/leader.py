@@ -1,8 +1,8 @@
 """One process acts at a time: leader election by a Lease, as Kubernetes' own controllers do it.
 
-A lease lasts 15 s unless set otherwise, is renewed every 2 s at least and given up by its holder after two thirds of its
-length without success; so the holder stops before another one may start. Clocks are compared only with themselves: a
-lease is taken when it has not changed for its length by our own clock.
+A lease lasts 15 s unless set otherwise, is renewed every 2 s at least and given up by its holder after two thirds of
+its length without success; so the holder stops before another one may start. Clocks are compared only with themselves:
+a lease is taken when it has not changed for its length by our own clock.
 """
 
 from __future__ import annotations
