@@ -10,7 +10,7 @@ from .containers import GPU, PLAIN, TMP, amounts, container, http_probe, mount, 
 from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service_account, service_port
 
 CAPTIONS_PORT = 8080
-GRACE = 60
+GRACE = 30
 """Seconds. The server ignores SIGTERM and serves its streams until it is killed, so a long grace saves no stream that
 stays, and holds a GPU for nothing. The operator removes empty servers only; when somebody else removes one, its streams
 are moved within this time, since a pod that ends leaves the Service at once."""
