@@ -14,6 +14,7 @@ _numbers = itertools.count(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="rewrite the golden files from what is rendered now")
+    parser.addoption("--every-write", action="store_true", help="kill the operator after each write, not after a few")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,6 +20,11 @@ OWNED_KINDS = (
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
+def limit(name: str) -> float:
+    """A bound from ranges.yaml."""
+    return float(yaml.safe_load((ROOT / "tests" / "ranges.yaml").read_text())[name]["max"])
+
+
 def documents(example: str) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all((EXAMPLES / example).read_text()) if document]
 

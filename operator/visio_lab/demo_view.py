@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from rich.columns import Columns
 from rich.console import Console, Group
@@ -43,9 +42,9 @@ class View(Protocol):
 
 
 @contextmanager
-def open_view(console: Console | None = None) -> Iterator[View]:
-    """A view that fits the output: a live picture on a terminal, lines in a file."""
-    console = console or Console(file=sys.stdout)
+def open_view(stream: TextIO) -> Iterator[View]:
+    """A view that fits the stream: a live picture on a terminal, lines in a file."""
+    console = Console(file=stream)
     if not console.is_terminal:
         yield _Lines(console)
         return

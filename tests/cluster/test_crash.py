@@ -10,8 +10,15 @@ import pytest
 import live
 from visio_lab.operator_process import USER, make_namespace
 
-# Writes after which the operator is killed: the first ones, around the gates, and late.
 MOMENTS = (1, 4, 11, 23, 37, 52)
+"""Writes after which the operator is killed: the first ones, around the gates, and late."""
+WRITES_OF_A_CREATION = 62
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "moment" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--every-write")
+        metafunc.parametrize("moment", range(1, WRITES_OF_A_CREATION + 1) if every else MOMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +32,6 @@ def undisturbed(lab, session_operator):
     return state
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_during_creation_it_ends_in_the_same_state(
     lab, undisturbed, operator, namespace, restart_operator, moment
 ) -> None:

@@ -68,7 +68,7 @@ def test_complete_example_is_created_nearly_as_fast_as_kubectl_applies_it(lab, o
         lab.kubectl("delete", "vd", "visio", "--namespace", target, "--timeout=60s")
         for name in (target, peer):
             lab.kubectl("delete", "namespace", name, "--wait=false")
-    assert sorted(ratios)[1] <= 1.5, ratios
+    assert sorted(ratios)[1] <= live.limit("creationRatio"), ratios
 
 
 def _portable(item: dict, namespace: str) -> dict:
@@ -97,7 +97,7 @@ def test_steady_state_writes_nothing_but_the_lease(lab, operator, namespace) -> 
     since = time.time()
     time.sleep(60)
     found = live.writes(lab, since, USER)
-    assert found == [], [(entry["verb"], entry["objectRef"]) for entry in found]
+    assert len(found) <= live.limit("steadyWrites"), [(entry["verb"], entry["objectRef"]) for entry in found]
     leases = [
         e for e in live.audit(lab, since, USER) if e["verb"] in live.WRITES and e["objectRef"]["resource"] == "leases"
     ]

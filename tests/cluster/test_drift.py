@@ -11,7 +11,7 @@ import pytest
 import live
 from visio_lab.operator_process import make_namespace
 
-RESTORED_WITHIN = 5.0
+RESTORED_WITHIN = live.limit("restoredWithin")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def test_each_deleted_object_is_restored_within_5_seconds(lab, operator, settled
         uid = before[(kind, name)]["metadata"]["uid"]
         lab.kubectl("delete", kind, name, "--namespace", settled, "--wait=false")
         took = _time_until(lambda kind=kind, name=name, uid=uid: _uid(lab, kind, name, settled) not in ("", uid))
+        print(f"{kind} {name}: back after {took:.2f} s")
         if took > RESTORED_WITHIN:
             slow.append((kind, name, round(took, 1)))
     assert slow == []

@@ -46,7 +46,8 @@ def demo(arguments: argparse.Namespace) -> int:
     try:
         with open_progress() as progress:
             running = labs.up(progress=progress)
-        with open_view() as view:
+        # Of machine-readable output, standard output holds nothing else.
+        with open_view(sys.stdout if arguments.output == "text" else sys.stderr) as view:
             account = play(running, view, quick=arguments.quick)
     except LabError as error:
         print(f"visio-operator demo: {error}", file=sys.stderr)
