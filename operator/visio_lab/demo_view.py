@@ -73,11 +73,9 @@ class _Lines:
     def show(self, scene: Scene) -> None:
         status = scene.status
         for part in status.get("parts", []):
-            self._once(
-                f"part {part['name']}", f"{part['state']} {part.get('ready', 0)}/{part.get('desired', 0)}", scene
-            )
+            self._once(part["name"], f"{part['state']}, {_replicas(part)}", scene)
         for pool in status.get("pools", []):
-            state = f"{pool.get('gpuReady', 0)} GPU nodes of {pool.get('desired', 0)} ordered"
+            state = f"{pool.get('gpuReady', 0)} GPU nodes ready, {pool.get('desired', 0)} wanted"
             self._once(f"pool {pool['name']}", state, scene)
         for condition in status.get("conditions", []):
             if condition["type"] == "Ready":
@@ -90,6 +88,11 @@ class _Lines:
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _replicas(part: Mapping[str, Any]) -> str:
+    desired = part.get("desired", 0)
+    return f"{part.get('ready', 0)} of {desired}" if desired else "none needed"
 
 
 def _draw(scene: Scene) -> Group:
@@ -106,7 +109,7 @@ def _parts(status: Mapping[str, Any]) -> Panel:
     table = Table.grid(padding=(0, 2))
     for part in status.get("parts", []):
         style = STATE_STYLE.get(part["state"], "white")
-        count = f"{part.get('ready', 0)}/{part.get('desired', 0)}"
+        count = _replicas(part)
         note = part.get("message", "") if part["state"] in ("Waiting", "Failed") else part.get("version", "")
         table.add_row(Text(part["name"]), Text(part["state"], style=style), count, Text(note[:44], style="dim"))
     return Panel(table, title="parts", title_align="left", border_style="dim")

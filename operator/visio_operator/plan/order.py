@@ -90,8 +90,8 @@ def part_set(spec: VisioDeploymentSpec) -> tuple[str, ...]:
 def fixed_size(spec: VisioDeploymentSpec, part: str) -> int:
     """Replicas of a part that does not follow GPU load.
 
-    The API and the front end start at their minimum; a HorizontalPodAutoscaler may own the number afterwards. Agents,
-    the summary API and TURN run twice, so that one node can go.
+    The API and the front end run at their minimum until they follow load. Agents, the summary API and TURN run twice,
+    so that one node can go.
     """
     sizes = {
         "backend": spec.api.min,

@@ -29,7 +29,6 @@ Work = tuple[Key, str, Callable[[], Awaitable[None]]]
 
 CONCURRENCY = 12
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "Job", "CronJob"})
-NEVER_PRUNED = frozenset({"PersistentVolumeClaim"})
 
 
 @dataclass
@@ -107,15 +106,15 @@ def with_digest(manifest: Manifest) -> Manifest:
 def superfluous(site: Site, plan: Plan, manifests: Iterable[Manifest], seen: Snapshot) -> list[Body]:
     """Objects of this deployment that nothing asks for any more: their part is gone, or no longer has them.
 
-    What belongs to a part whose gate is merely closed stays. Data volumes always stay; generated Secrets stay unless
-    deletionPolicy is Delete.
+    What belongs to a part whose gate is merely closed stays. Data volumes belong to their StatefulSets; generated
+    Secrets stay unless deletionPolicy is Delete.
     """
     wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
     wanted |= {("Secret", need.name) for need in plan.secrets}
-    kept = NEVER_PRUNED if site.spec.deletion_policy == "Delete" else NEVER_PRUNED | {"Secret"}
+    keeps_secrets = site.spec.deletion_policy == "Retain"
     found = []
     for (kind, name), body in seen.live.items():
-        if kind in kept or (kind, name) in wanted or terminating(body):
+        if (kind == "Secret" and keeps_secrets) or (kind, name) in wanted or terminating(body):
             continue
         if labels_of(body).get(DEPLOYMENT_LABEL) != site.name or _owners(body) not in ([], [site.uid]):
             # Another deployment's, or made by another controller from our templates.

@@ -73,20 +73,12 @@ KINDS: tuple[Kind, ...] = (
     _managed("ConfigMap", "", "v1", "configmaps", "configuration that is no secret"),
     _managed("ServiceAccount", "", "v1", "serviceaccounts", "one identity for each part"),
     _managed("Service", "", "v1", "services", "addresses of the parts"),
-    Kind(
-        "PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", ("list", "watch", "create", "patch"),
-        "data volumes; never deleted by the operator", rendered=True,
-    ),
     _managed("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", "default deny and what is allowed"),
     _managed("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", "node maintenance without interruption"),
     _managed("Deployment", "apps", "v1", "deployments", "the parts"),
     _managed("StatefulSet", "apps", "v1", "statefulsets", "embedded PostgreSQL, Redis and object store"),
     _managed("Job", "batch", "v1", "jobs", "migrations and the first administrator"),
     _managed("CronJob", "batch", "v1", "cronjobs", "regular cleaning"),
-    _managed(
-        "HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers",
-        "replicas of the API and the web front end",
-    ),
     _managed("Ingress", "networking.k8s.io", "v1", "ingresses", "routes from outside by an ingress controller"),
     _managed(
         "Gateway", "gateway.networking.k8s.io", "v1", "gateways", "routes from outside by the Gateway API",

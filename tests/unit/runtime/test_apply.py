@@ -59,11 +59,11 @@ def test_a_part_whose_gate_closed_loses_nothing() -> None:
     assert superfluous(built.site(), closed, manifests, seen) == []
 
 
-def test_volumes_are_never_pruned_and_secrets_only_under_delete() -> None:
+def test_secrets_are_pruned_only_under_delete() -> None:
     built = a_deployment()
     labels = {"visio-operator.dev/deployment": "visio", "app.kubernetes.io/component": "gone"}
     meta = {"name": "old", "labels": labels}
-    seen = a_snapshot({("PersistentVolumeClaim", "old"): {"metadata": meta}, ("Secret", "old"): {"metadata": {**meta}}})
+    seen = a_snapshot({("Secret", "old"): {"metadata": meta}})
     assert superfluous(built.site(), built.plan(), (), seen) == []
     deleting = built.having(deletionPolicy="Delete")
     assert names(superfluous(deleting.site(), deleting.plan(), (), seen)) == {("Secret", "old")}
