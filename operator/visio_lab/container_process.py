@@ -17,6 +17,7 @@ from typing import Any
 from visio_lab.context import LabContext
 from visio_lab.probes import Prober, succeeds
 from visio_lab.sandbox import Sandbox
+from visio_lab.tools import cache_root
 from visio_lab.volumes import Mount
 
 Json = dict[str, Any]
@@ -289,7 +290,9 @@ def search_path(ctx: LabContext) -> str:
 def kept_paths(ctx: LabContext) -> list[str]:
     """What programs need of the machine wherever a pod mounts its volumes: interpreter, this code, binaries."""
     binaries = {str(each.resolve().parent) for each in ctx.bin.iterdir()}
-    return sorted({sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), str(ctx.bin), *binaries}, key=len)
+    # The cache as a whole: an unpacked Debian program is a wrapper, and its libraries lie beside it.
+    kept = {sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), str(ctx.bin), str(cache_root()), *binaries}
+    return sorted((path for path in kept if Path(path).exists()), key=len)
 
 
 def play(container: Container, *, ends: bool) -> None:

@@ -100,3 +100,18 @@ def test_recordings_on_the_real_queue_buy_workers_and_none_is_lost(lab, platform
 def _workers(lab, namespace: str) -> int:
     status = (live.get(lab, "vd", "visio", namespace) or {}).get("status", {})
     return int(status.get("transcription", {}).get("workers", 0))
+
+
+def test_nodes_of_a_deployment_deleted_while_the_operator_was_gone_are_returned(
+    lab, operator, platform, restart_operator
+) -> None:
+    pool = f"{platform}-captions"
+    Load(lab, platform, "visio").open_streams(2, seconds=60)
+    live.eventually("a node is there", lambda: _nodes(lab, pool), 30)
+    operator.kill()
+    lab.kubectl("delete", "vd", "visio", "--namespace", platform, "--wait=false")
+    restart_operator()
+    live.eventually("the deployment is gone", lambda: live.get(lab, "vd", "visio", platform) is None, 45)
+    live.eventually("its nodes are returned", lambda: not _nodes(lab, pool), 45)
+    spec = live.get(lab, "nodepools.oks.dev", pool)["spec"]
+    assert (spec["desiredNodes"], spec["minNodes"]) == (0, 0)

@@ -13,7 +13,7 @@ import pytest
 from visio_lab.cloud_nodes import capacity, gpus, lead_factor, pool_node, zone_of
 from visio_lab.container_env import ConfigError, environment, expand, references, resource
 from visio_lab.container_init import to_mirror
-from visio_lab.container_process import Container, play
+from visio_lab.container_process import Container, kept_paths, play
 from visio_lab.context import LabContext
 from visio_lab.pod_status import phase, pod_status
 from visio_lab.programs import has_program, is_process_pod, program
@@ -309,3 +309,18 @@ def test_secret_values_are_bytes() -> None:
     assert data_of(secret) == {"k": b"\xff"}
     assert data_of({"kind": "ConfigMap", "data": {"k": "v"}, "binaryData": None}) == {"k": b"v"}
     assert json.loads(json.dumps(stage_manifests())) == stage_manifests()
+
+
+def test_unpacked_programs_stay_visible_where_a_volume_covers_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout or a cache below /tmp must work, although most pods mount an empty /tmp."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    wrapper = tmp_path / "visio-operator" / "debian" / "redis-server" / "bin" / "redis-server"
+    library = wrapper.parents[1] / "usr" / "lib"
+    for folder in (wrapper.parent, library, tmp_path / "lab" / "bin"):
+        folder.mkdir(parents=True)
+    wrapper.touch()
+    (tmp_path / "lab" / "bin" / "redis-server").symlink_to(wrapper)
+    context = LabContext(tmp_path / "lab", tmp_path / "lab" / "bin", tmp_path / "kubeconfig", tmp_path / "logs")
+    assert any(library.is_relative_to(path) for path in kept_paths(context))

@@ -161,7 +161,7 @@ class ObjectStorage(Model):
         None, description="Run a Garage object store inside the platform, for evaluation."
     )
     endpoint: HttpUrl | None = Field(None, description="URL of the S3 endpoint, with its scheme.")
-    region: Word = Field("eu-west-2", description="Region of the bucket.")
+    region: Word = Field("eu-west-2", description="Region of the bucket; the embedded store has its own.")
     bucket: Annotated[str, StringConstraints(pattern=BUCKET, max_length=63)] = Field(
         "meet-media-storage", description="Name of the bucket."
     )

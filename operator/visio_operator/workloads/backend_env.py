@@ -150,6 +150,10 @@ def _mail(site: Site) -> list[Manifest]:
         "DJANGO_EMAIL_USE_SSL": TRUE if mail.security == "TLS" else FALSE,
         "DJANGO_EMAIL_DOMAIN": site.spec.host,
         "DJANGO_EMAIL_APP_BASE_URL": f"https://{site.spec.host}",
+        # The text of the mails prints these three as they are: an unset one reads "None".
+        "DJANGO_EMAIL_BRAND_NAME": "Visio",
+        "DJANGO_EMAIL_SUPPORT_EMAIL": mail.sender,
+        "DJANGO_EMAIL_LOGO_IMG": f"https://{site.spec.host}/assets/logo-suite-numerique.png",
     }
     if mail.user is not None:
         variables["DJANGO_EMAIL_HOST_USER"] = mail.user

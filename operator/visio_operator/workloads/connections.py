@@ -10,6 +10,8 @@ from .common import Manifest, Site, env, env_composed, env_secret, object_name
 
 LIVEKIT_PORT = 7880
 GARAGE_PORT = 3900
+GARAGE_REGION = "us-east-1"
+"""What the summary service and the metadata collector sign for up to 1.32; Garage refuses any region but its own."""
 LIVEKIT_REDIS_DB = 0
 VISIO_REDIS_DB = 1
 """Cache, sessions, queues and task tracker, as in all of Visio's samples; the operator reads the queues there."""
@@ -41,6 +43,7 @@ class Storage:
 
     endpoint: Endpoint
     url: str
+    region: str
     access_key: SecretKey
     secret_key: SecretKey
 
@@ -86,11 +89,11 @@ def storage(site: Site) -> Storage:
     if spec.embedded is not None or spec.endpoint is None:
         host = object_name(site, "garage")
         endpoint = Endpoint(host, GARAGE_PORT, "garage")
-        url, secret = f"http://{host}:{GARAGE_PORT}", host
+        url, region, secret = f"http://{host}:{GARAGE_PORT}", GARAGE_REGION, host
     else:
-        endpoint, url = of_url(spec.endpoint), spec.endpoint.rstrip("/")
+        endpoint, url, region = of_url(spec.endpoint), spec.endpoint.rstrip("/"), spec.region
         secret = spec.secret_ref.name if spec.secret_ref else ""
-    return Storage(endpoint, url, SecretKey(secret, "accessKeyId"), SecretKey(secret, "secretAccessKey"))
+    return Storage(endpoint, url, region, SecretKey(secret, "accessKeyId"), SecretKey(secret, "secretAccessKey"))
 
 
 def of_url(url: str) -> Endpoint:
@@ -133,7 +136,7 @@ def storage_env(site: Site, endpoint: str | None = None) -> list[Manifest]:
         *env(
             {
                 "AWS_S3_ENDPOINT_URL": endpoint or store.url,
-                "AWS_S3_REGION_NAME": site.spec.object_storage.region,
+                "AWS_S3_REGION_NAME": store.region,
                 "AWS_STORAGE_BUCKET_NAME": site.spec.object_storage.bucket,
             }
         ),

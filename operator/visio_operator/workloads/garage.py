@@ -72,7 +72,7 @@ def _config(site: Site) -> str:
         "rpc_bind_addr": f"127.0.0.1:{RPC_PORT}",
         "rpc_public_addr": f"127.0.0.1:{RPC_PORT}",
     }
-    s3_api = {"s3_region": site.spec.object_storage.region, "api_bind_addr": f"0.0.0.0:{GARAGE_PORT}"}
+    s3_api = {"s3_region": storage(site).region, "api_bind_addr": f"0.0.0.0:{GARAGE_PORT}"}
     lines = [*_lines(top), "", "[s3_api]", *_lines(s3_api)]
     return "\n".join(lines) + "\n"
 

@@ -11,7 +11,8 @@ from .connections import SecretKey, from_secret, keys, redis_password, redis_url
 from .containers import TMP, VISIO, amounts, container, http_probe, linger, mount, port, scratch
 from .pods import Pod, deployment, disruption_budget, service, service_account, service_port
 
-_LANGUAGES = "en,fr,de,nl"
+_LANGUAGES = json.dumps(["en", "fr", "de", "nl"])
+"""A list is read as JSON; with commas alone none of the four programs starts."""
 _NO_LLM = "unset"
 
 
@@ -61,7 +62,9 @@ def _tenants(site: Site) -> str:
                 # The public URL: in the cluster Visio answers plain HTTP with a redirect.
                 "webhook_url": f"https://{site.spec.host}/api/v1.0/recordings/external-process-hook/",
                 "webhook_api_key": "$(SUMMARY_WEBHOOK_TOKEN)",
-                "allowed_push_to_docs": site.spec.docs is not None,
+                # Visio asks for delivery to Docs with every recording and a tenant without the right is refused, with
+                # its transcript; whether anything is delivered is decided by the switch of `_docs`.
+                "allowed_push_to_docs": True,
             }
         ],
         separators=(",", ":"),

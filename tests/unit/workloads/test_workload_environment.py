@@ -153,6 +153,32 @@ def test_all_four_summary_workloads_have_what_the_program_demands(name: str) -> 
     assert set(demanded) <= found.keys()
 
 
+def test_summary_reads_its_languages_as_json() -> None:
+    found = variables(container(ALL["complete"].manifests(), "summary"))
+    assert json.loads(found["WHISPERX_ALLOWED_LANGUAGES"]) == ["en", "fr", "de", "nl"]
+
+
+def test_a_transcript_is_taken_on_without_docs_too() -> None:
+    found = variables(container(ALL["embedded"].manifests(), "summary"))
+    assert found["IS_LASUITE_DOCS_INTEGRATION_ENABLED"] == "False"
+    assert json.loads(found["AUTHORIZED_TENANTS"])[0]["allowed_push_to_docs"] is True
+
+
+def test_the_embedded_store_has_the_region_for_which_every_client_signs() -> None:
+    manifests = ALL["embedded"].manifests()
+    [config] = [one["data"]["garage.toml"] for one in manifests if "garage.toml" in one.get("data", {})]
+    assert 's3_region = "us-east-1"' in config
+    assert variables(container(manifests, "backend"))["AWS_S3_REGION_NAME"] == "us-east-1"
+    assert variables(container(ALL["complete"].manifests(), "backend"))["AWS_S3_REGION_NAME"] == "eu-west-2"
+
+
+def test_mails_name_the_product_the_support_address_and_a_logo() -> None:
+    found = variables(container(ALL["complete"].manifests(), "backend"))
+    assert found["DJANGO_EMAIL_BRAND_NAME"] == "Visio"
+    assert found["DJANGO_EMAIL_SUPPORT_EMAIL"] == found["DJANGO_EMAIL_FROM"]
+    assert found["DJANGO_EMAIL_LOGO_IMG"].startswith("https://visio.example.gouv.fr/assets/")
+
+
 def test_without_a_language_model_summaries_are_off_but_the_program_starts() -> None:
     found = variables(container(ALL["embedded"].manifests(), "summary"))
     assert found["IS_SUMMARY_ENABLED"] == "False"

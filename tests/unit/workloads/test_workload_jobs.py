@@ -61,13 +61,15 @@ def test_finished_jobs_stay_so_that_they_are_not_run_again() -> None:
 
 
 def test_a_changed_configuration_replaces_the_pods_that_read_it() -> None:
-    def store(built: DeploymentBuilder) -> dict[str, str]:
+    def relay(built: DeploymentBuilder) -> dict[str, str]:
         [found] = [
             one
             for one in built.manifests()
-            if one["metadata"]["name"] == "visio-garage" and "template" in one.get("spec", {})
+            if one["metadata"]["name"] == "visio-turn" and "template" in one.get("spec", {})
         ]
         annotations: dict[str, str] = found["spec"]["template"]["metadata"]["annotations"]
         return annotations
 
-    assert store(a_deployment()) != store(a_deployment().having(objectStorage={"region": "eu-west-3"}))
+    built = a_deployment().with_network("turnTLS")
+    assert relay(built) == relay(built.having(api={"min": 5}))
+    assert relay(built) != relay(built.having(host="meet.example.gouv.fr"))
