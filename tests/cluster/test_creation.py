@@ -48,7 +48,6 @@ def test_complete_example_is_created_nearly_as_fast_as_kubectl_applies_it(lab, o
         live.apply(lab, live.deployment("production.yaml", target))
         live.wait_ready(lab, target)
         last, count = _last_first_write(lab, target, USER, since)
-        created = live.get(lab, "vd", "visio", target)
         start = next(
             live.received(entry)
             for entry in live.audit(lab, since)
@@ -64,10 +63,11 @@ def test_complete_example_is_created_nearly_as_fast_as_kubectl_applies_it(lab, o
         floor = time.monotonic() - before
         ratios.append((last - start) / floor)
         print(f"attempt {attempt}: {count} objects, operator {last - start:.2f} s, kubectl {floor:.2f} s")
-        assert created["metadata"]["name"] == "visio"
+    # Only now: the deletions would run beside the next measurement.
+    for attempt in range(3):
+        target = f"{namespace}-{attempt}"
         lab.kubectl("delete", "vd", "visio", "--namespace", target, "--timeout=60s")
-        for name in (target, peer):
-            lab.kubectl("delete", "namespace", name, "--wait=false")
+        lab.kubectl("delete", "namespace", target, f"{target}-peer", "--wait=false")
     assert sorted(ratios)[1] <= live.limit("creationRatio"), ratios
 
 
