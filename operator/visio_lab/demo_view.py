@@ -99,7 +99,7 @@ def _draw(scene: Scene) -> Group:
     elapsed = time.monotonic() - scene.started
     heading = Text.assemble((f"{scene.chapter}  ", "bold"), (f"{elapsed:.0f} s", "dim"))
     blocks: list[Any] = [heading]
-    if scene.status:
+    if scene.status.get("parts"):
         blocks.append(Columns([_parts(scene.status), _capacity(scene)], padding=(0, 2)))
     blocks.extend(Text(f"  {note}", style="dim") for note in scene.notes[-4:])
     return Group(*blocks)

@@ -42,7 +42,7 @@ class PartStatus(Model):
     name: Name = Field(description="The part.")
     desired: Count = Field(0, description="Replicas that are wanted.")
     ready: Count = Field(0, description="Replicas that are ready.")
-    version: Name = Field("", description="Release of the image that runs.")
+    version: Name = Field("", description="Version that its image names, such as 1.27.0.")
     state: Literal["Ready", "Progressing", "Waiting", "Failed"] = Field(
         "Progressing", description="Ready, on its way, held back until what it needs is up, or failed."
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
+import textwrap
 from dataclasses import asdict
 from types import FrameType
 
@@ -86,8 +88,10 @@ def _summarise(account: Account, running: Lab, arguments: argparse.Namespace) ->
     ]
     width = max(len(name) for name, _ in lines)
     print("\nWhat happened")
+    columns = shutil.get_terminal_size().columns
     for name, value in lines:
-        print(f"  {name.ljust(width)}  {value}")
+        heading = f"  {name.ljust(width)}  "
+        print(textwrap.fill(value, columns, initial_indent=heading, subsequent_indent=" " * len(heading)))
     if arguments.keep:
         print(f"\nThe laboratory is still up. Look around, then end it:\n  export KUBECONFIG={running.kubeconfig}")
         print(f"  {running.bin / 'kubectl'} get vd -A\n  uv run visio-operator lab down --dir {running.directory}")

@@ -39,7 +39,7 @@ def report(
         "observedGeneration": generation,
         "conditions": merge_conditions(previous.get("conditions") or (), conditions, generation, now),
         "version": plan.release.version if plan.release and _all_run(plan, observed) else "",
-        "parts": [_part(part, observed.workloads.get(part.part), plan) for part in plan.parts.values()],
+        "parts": [_part(part, observed.workloads.get(part.part)) for part in plan.parts.values()],
         "embedded": _embedded(spec),
         "planDigest": digest(_substance(plan)),
         "trace": [line[:TRACE_LENGTH] for line in plan.trace[:TRACE_LINES]],
@@ -191,22 +191,26 @@ def _state(part: PartPlan, workload: Workload | None) -> tuple[str, str]:
     return ("Ready" if done else "Progressing"), ""
 
 
-def _part(part: PartPlan, workload: Workload | None, plan: Plan) -> dict[str, Any]:
+def _part(part: PartPlan, workload: Workload | None) -> dict[str, Any]:
     state, message = _state(part, workload)
     ready = 0
     if workload is not None:
         ready = int(workload.succeeded) if workload.kind == "Job" else workload.ready
-    version = ""
-    if workload is not None and plan.release is not None and set(workload.images) <= set(plan.release.images.values()):
-        version = plan.release.version
+    # The part's own program is the last container; sidecars come before it.
     return {
         "name": part.part,
         "desired": part.replicas,
         "ready": ready,
-        "version": version,
+        "version": image_version(workload.images[-1]) if workload is not None and workload.images else "",
         "state": state,
         "message": message[:MESSAGE_LENGTH],
     }
+
+
+def image_version(image: str) -> str:
+    """The version that an image's tag names, without a leading v; empty for an image that has none."""
+    _, colon, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
+    return tag.removeprefix("v") if colon else ""
 
 
 def _pool(name: str, plan: Plan, observed: Observed) -> dict[str, Any]:

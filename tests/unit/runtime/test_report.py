@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import UID, a_deployment, healthy_plan
 from visio_operator.plan.observed import Observed, Workload
 from visio_operator.plan.plan import Condition, PartPlan, Plan
-from visio_operator.runtime.report import instant, merge_conditions, refusal, report, transitions
+from visio_operator.runtime.report import image_version, instant, merge_conditions, refusal, report, transitions
 
 EARLY, LATE = 1_800_000_000.0, 1_800_000_600.0
 OBSERVED = Observed(uid=UID, namespace="visio", name="visio")
@@ -129,3 +130,16 @@ def test_at_first_only_bad_news_become_events() -> None:
         condition("Progressing", "True"),
     )
     assert [entry["type"] for entry in transitions({}, first)] == ["Degraded", "PolicyCompliant"]
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("docker.io/lasuite/meet-backend:v1.27.0", "1.27.0"),
+        ("registry.example.fr:5000/visio/redis:8.2", "8.2"),
+        ("registry.example.fr:5000/visio/redis@sha256:0011", ""),
+        ("docker.io/livekit/egress:v1.14.1@sha256:0011", "1.14.1"),
+    ],
+)
+def test_the_version_of_a_part_is_what_its_image_names(image: str, version: str) -> None:
+    assert image_version(image) == version
