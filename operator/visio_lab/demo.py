@@ -97,7 +97,7 @@ def _morning(lab: Lab, view: View, scene: Scene, account: Account) -> None:
         CAPACITY_TIMEOUT_S,
         load,
     )
-    view.say(f"✓ {account.streams} caption streams run on {_pool_sizes(scene)}")
+    view.say(f"✓ {account.streams} caption streams run; GPU nodes ready: {_pool_sizes(scene)}")
 
     scene.chapter = "The meetings end: GPU nodes empty and go back"
     _follow(lab, view, scene, "all streams have ended", lambda: load.counters()["open"] == 0, CAPACITY_TIMEOUT_S, load)
@@ -186,8 +186,7 @@ def _nodes_wanted(scene: Scene) -> int:
 
 
 def _pool_sizes(scene: Scene) -> str:
-    sizes = [f"{pool.get('gpuReady', 0)} GPU nodes of {pool['name']}" for pool in scene.status.get("pools", [])]
-    return " and ".join(sizes)
+    return ", ".join(f"{pool.get('gpuReady', 0)} of {pool['name']}" for pool in scene.status.get("pools", []))
 
 
 def _gpu_nodes(lab: Lab) -> list[str]:

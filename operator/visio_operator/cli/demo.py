@@ -91,7 +91,8 @@ def _summarise(account: Account, running: Lab, arguments: argparse.Namespace) ->
     columns = shutil.get_terminal_size().columns
     for name, value in lines:
         heading = f"  {name.ljust(width)}  "
-        print(textwrap.fill(value, columns, initial_indent=heading, subsequent_indent=" " * len(heading)))
+        indent = " " * len(heading)
+        print(textwrap.fill(value, columns, initial_indent=heading, subsequent_indent=indent, break_on_hyphens=False))
     if arguments.keep:
         print(f"\nThe laboratory is still up. Look around, then end it:\n  export KUBECONFIG={running.kubeconfig}")
         print(f"  {running.bin / 'kubectl'} get vd -A\n  uv run visio-operator lab down --dir {running.directory}")
