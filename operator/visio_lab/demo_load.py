@@ -12,6 +12,7 @@ from typing import Any
 
 from visio_lab.errors import LabError
 from visio_lab.handle import Lab
+from visio_lab.load import BROKER
 
 AGENT_PORT = 8081
 BROKER_DB = 1
@@ -58,7 +59,7 @@ class Load:
 
     def queue_recordings(self, jobs: int, audio_seconds: int) -> int:
         """Put so many recordings on the real queue, and say how many."""
-        arguments = ["transcription", f"--jobs={jobs}", f"--audio-seconds={audio_seconds}", f"--redis={self._broker()}"]
+        arguments = ["transcription", f"--jobs={jobs}", f"--audio-seconds={audio_seconds}"]
         self._tasks = self._driver(arguments)["tasks"]
         return len(self._tasks)
 
@@ -66,7 +67,7 @@ class Load:
         """How many of the recordings have their transcript, counted from Celery's results."""
         end = time.monotonic() + RESULTS_WITHIN_S
         while True:
-            done = int(self._driver(["results", f"--redis={self._broker()}", *self._tasks])["succeeded"])
+            done = int(self._driver(["results", *self._tasks])["succeeded"])
             if done == len(self._tasks) or time.monotonic() > end:
                 return done
             time.sleep(1)
@@ -83,7 +84,7 @@ class Load:
     def _driver(self, arguments: list[str]) -> dict[str, Any]:
         process = self._lab.enter(
             [sys.executable, "-m", "visio_lab.load", *arguments],
-            env=os.environ,
+            env={**os.environ, BROKER: self._broker()},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import base64
 import json
+import os
 import sys
 import time
 import uuid
@@ -16,6 +17,9 @@ from typing import Any
 import aiohttp
 import redis.asyncio as redis
 
+BROKER = "LAB_REDIS_URL"
+"""Variable with the URL of the broker's database, which is the result backend too. It holds a password, and the
+arguments of a process are everybody's to read."""
 QUEUE = "transcribe-queue-v2"
 TASK = "transcribe_audio_task"
 POLL_S = 0.5
@@ -134,13 +138,13 @@ async def run(arguments: argparse.Namespace) -> Json:
         return await follow_streams(arguments.agent_service, arguments.seconds + FOLLOW_SLACK_S)
     if arguments.command == "counters":
         return await counters(arguments.agent_service)
+    broker = os.environ[BROKER]
     if arguments.command == "results":
-        return await recordings(arguments.redis, arguments.tasks)
-    identities = await queue_recordings(arguments.redis, arguments.jobs, arguments.audio_seconds, arguments.queue)
+        return await recordings(broker, arguments.tasks)
+    identities = await queue_recordings(broker, arguments.jobs, arguments.audio_seconds, arguments.queue)
     if not arguments.follow:
         return {"queued": len(identities), "tasks": identities}
-    results = arguments.results or arguments.redis
-    return await follow_recordings(results, identities, arguments.audio_seconds * arguments.jobs + FOLLOW_SLACK_S)
+    return await follow_recordings(broker, identities, arguments.audio_seconds * arguments.jobs + FOLLOW_SLACK_S)
 
 
 def main() -> int:
@@ -154,18 +158,18 @@ def main() -> int:
     captions.add_argument("--streams", type=int, required=True)
     captions.add_argument("--seconds", type=float, required=True)
     transcription = commands.add_parser("transcription", help="queue recordings")
-    transcription.add_argument("--redis", required=True, help="URL of the broker's database")
-    transcription.add_argument("--results", help="URL of the result backend, when it is another one")
     transcription.add_argument("--queue", default=QUEUE)
     transcription.add_argument("--jobs", type=int, required=True)
     transcription.add_argument("--audio-seconds", type=int, required=True)
     results = commands.add_parser("results", help="what became of queued recordings so far")
-    results.add_argument("--redis", required=True, help="URL of the result backend")
     results.add_argument("tasks", nargs="+", help="task ids, as `transcription` prints them")
     for command in (captions, transcription):
         command.add_argument("--follow", action="store_true", help="wait for the end of everything begun here")
+    arguments = parser.parse_args()
+    if arguments.command in ("transcription", "results") and BROKER not in os.environ:
+        parser.error(f"{BROKER} is not set; it holds the URL of the broker's database")
     try:
-        print(json.dumps(asyncio.run(run(parser.parse_args()))))
+        print(json.dumps(asyncio.run(run(arguments))))
     except (aiohttp.ClientError, redis.RedisError, OSError) as error:
         print(f"load: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
