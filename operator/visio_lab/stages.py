@@ -12,7 +12,7 @@ from visio_lab.programs import PROCESS_IMAGE_PATTERN
 
 SIMULATED_POD_CIDR = "10.244.0.1/17"
 """The lower half of the pod range is KWOK's; the upper half belongs to process pods (sandbox.py)."""
-JOB_SECONDS = 0.2
+JOB_SECONDS = 0.5
 LEASE_S = 200
 
 PROCESS_POD = f'.spec | (.containers, .initContainers // [])[] | .image | select(test("{PROCESS_IMAGE_PATTERN}"))'
