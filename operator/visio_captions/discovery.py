@@ -17,6 +17,8 @@ RESOLVE_EVERY_S = 1.5
 """Seconds between two look-ups of the Service; a server that stops serving gets no new stream after about this time."""
 ASK_EVERY_S = 1.0
 """Seconds between two questions for a server's slots."""
+ASK_WAITING_S = 0.3
+"""The same while a stream waits: someone else's stream may have ended."""
 ASK_TIMEOUT_S = 2.0
 _ANSWER_LIMIT = 64 * 1024
 _NO_ADDRESS = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -83,7 +85,7 @@ class Discovery:
             await self._ask(server)
             self._placement.dispatch()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ASK_EVERY_S):
+                async with asyncio.timeout(ASK_WAITING_S if self._placement.waiting else ASK_EVERY_S):
                     await soon.wait()
                     # A server notices an ended stream at its next step, 80 ms later at most.
                     await asyncio.sleep(0.1)

@@ -16,13 +16,14 @@ class Placement:
 
     def __init__(self) -> None:
         self.servers: dict[str, Server] = {}
+        self._left: dict[str, Server] = {}
         self._tickets = itertools.count()
-        self._line: list[tuple[int, asyncio.Future[Server]]] = []
+        self._line: list[tuple[int, asyncio.Future[Server], bool]] = []
 
     @property
     def waiting(self) -> int:
-        """Streams for which no server has a free slot now."""
-        return len(self._line)
+        """Streams without a server, for which none has a free slot now."""
+        return sum(not served for _, _, served in self._line)
 
     def ticket(self) -> int:
         """A place in the line; a stream keeps it when a server refuses it, so nobody overtakes it."""
@@ -30,19 +31,30 @@ class Placement:
 
     def serve_from(self, addresses: Iterable[str]) -> None:
         """Use exactly the servers at these addresses; streams on others go on, but no new ones go there."""
-        self.servers = {address: self.servers.get(address) or Server(address) for address in sorted(addresses)}
+        known = {address: server for address, server in self._left.items() if server.streams} | self.servers
+        self.servers = {
+            address: known.pop(address) if address in known else Server(address) for address in sorted(addresses)
+        }
+        self._left = known
+        for server in self.servers.values():
+            server.serving = True
+        for server in self._left.values():
+            server.serving = False
 
-    async def reserve(self, ticket: int) -> Server:
-        """Wait in the order of tickets for a slot and reserve it; the caller reports what became of it."""
+    async def reserve(self, ticket: int, served: bool = False) -> Server:
+        """Wait in the order of tickets for a slot and reserve it; the caller reports what became of it.
+
+        `served` says that the stream has a server meanwhile: nobody waits for its words, and it counts as no demand.
+        """
         turn: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
-        bisect.insort(self._line, (ticket, turn), key=lambda entry: entry[0])
+        bisect.insort(self._line, (ticket, turn, served), key=lambda entry: entry[0])
         self.dispatch()
         try:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 turn.result().abandoned()
-            self._line = [entry for entry in self._line if entry[0] != ticket]
+            self._line = [entry for entry in self._line if entry[1] is not turn]
             self.dispatch()
             raise
 
@@ -50,7 +62,7 @@ class Placement:
         """Give free slots to those who wait; to be called whenever a slot may have become free."""
         now = time.monotonic()
         while self._line and (server := self._fullest(now)) is not None:
-            _, turn = self._line.pop(0)
+            _, turn, _ = self._line.pop(0)
             if not turn.done():
                 server.reserve()
                 turn.set_result(server)

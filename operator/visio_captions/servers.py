@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 STREAM_PATH = "/api/asr-streaming"
 """Path of the websocket, on the proxy and on the servers."""
+KEY_HEADER = "kyutai-api-key"
 FAILURE_PAUSE_S = 5.0
-"""Seconds without placements on a server that failed to open a stream: long enough not to hammer it, short enough to
-return soon after a restart."""
+"""Seconds without placements on a server that failed a stream: long enough not to hammer it, short enough to return
+soon after a restart. Doubled while it fails again and again, as a hung GPU does behind a live socket."""
+LONGEST_PAUSE_S = 60.0
 
 
 @dataclass
@@ -29,6 +31,14 @@ class Server:
     full_at: float = -math.inf
     """When the server last said that no channel is free."""
     paused_until: float = -math.inf
+    failures: int = 0
+    """Pauses in a row, without a stream accepted in between."""
+    serving: bool = True
+    """Whether it is among the servers to use; when it no longer is, its streams are moved away."""
+    streams: int = 0
+    """Streams of ours that it has."""
+    stepping: bool = False
+    """Whether it was seen to tell its steps; a model without extra heads does not."""
 
     def free(self, now: float) -> int:
         """Slots that surely are free for a further stream; 0 when the server is unknown, full or paused.
@@ -50,23 +60,31 @@ class Server:
         self.asked_at = -math.inf
 
     def reserve(self) -> None:
-        """Count a stream that will be opened; `accepted`, `refused`, `failed` or `abandoned` must follow."""
+        """Count a stream that will be opened; `accepted`, `refused`, `not_opened` or `abandoned` must follow."""
         self.opening += 1
 
     def accepted(self, now: float) -> None:
         """The server has taken the reserved stream."""
         self.opening -= 1
         self.opened_at.append(now)
+        self.streams += 1
+        self.failures = 0
 
     def refused(self, now: float) -> None:
         """The server had no free channel after all, for instance since another proxy was faster."""
         self.opening -= 1
         self.full_at = now
 
-    def failed(self, now: float) -> None:
-        """The server could not open the stream for another reason than its slots."""
+    def not_opened(self, now: float) -> None:
+        """The server could not open the reserved stream for another reason than its slots."""
         self.opening -= 1
-        self.paused_until = now + FAILURE_PAUSE_S
+        self.pause(now)
+
+    def pause(self, now: float) -> None:
+        """Something failed here: no placements for a while. What else fails meanwhile is the same failure."""
+        if now >= self.paused_until:
+            self.paused_until = now + min(LONGEST_PAUSE_S, FAILURE_PAUSE_S * 2**self.failures)
+            self.failures = min(self.failures + 1, 10)
 
     def abandoned(self) -> None:
         """The client went away before the stream was open."""

@@ -4,8 +4,8 @@ Taken from moshi-server 0.6.4 (kyutai-labs/moshi, rust/moshi-server): msgpack ov
 80 ms, a stream over the slots is told "no free channels" and closed, only the streaming path asks for a key, and
 SIGTERM is ignored, because the real one handles no signal as the first process of its container.
 
-Instead of a model it hears a code: a frame whose first sample is n / CODE_SCALE says the word `w<n>`. Audio that
-carries no code gets a numbered word about every second. Like the model it says a word some frames after hearing it.
+Instead of a model it hears a code of tones (standins/tone.py): a word is said with the time at which its sound began,
+to a step of the model, and as late as the real one says it. So a word that was lost, doubled or moved on its way shows.
 """
 
 import argparse
@@ -13,20 +13,22 @@ import asyncio
 import signal
 import tomllib
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 from aiohttp import WSMsgType, web
+
+from visio_lab.standins.tone import WORD_S, Decoder, Samples
 
 FRAME_SAMPLES = 1920
 FRAME_S = 0.08
-CODE_SCALE = 10_000
-FRAMES_PER_WORD = 12
-"""How often audio without code gets a word: about once a second."""
 WARM_UP_S = 0.5
+SILENCE_S = 120.0
+"""Seconds without a message after which the server closes a stream, though its pings are answered."""
+PING_S = 10.0
 KEY_HEADER = "kyutai-api-key"
 NO_SLOT = {"type": "Error", "message": "no free channels"}
 
@@ -69,19 +71,24 @@ class Stream:
 
     delay_frames: int
     step: int = 0
-    samples: list[float] = field(default_factory=list)
-    coded: bool = False
+    samples: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
+    decoder: Decoder = field(default_factory=Decoder)
     due: deque[tuple[int, dict[str, Any]]] = field(default_factory=deque)
 
-    def hear(self, pcm: Sequence[float]) -> list[dict[str, Any]]:
-        """Take in samples and return what the server says to them, in order."""
+    def hear(self, pcm: Samples, model_step: int = 0) -> list[dict[str, Any]]:
+        """Take in samples and return what the server says to them, in order.
+
+        A Step carries the step of the model, which all streams share, so it does not begin with the stream.
+        """
         said: list[dict[str, Any]] = []
-        self.samples.extend(pcm)
-        while len(self.samples) >= FRAME_SAMPLES:
-            first = self.samples[0]
-            del self.samples[:FRAME_SAMPLES]
-            self._frame(round(first * CODE_SCALE))
-            said.append({"type": "Step", "step_idx": self.step, "prs": [0.0] * 4, "buffered_pcm": len(self.samples)})
+        self.samples = np.concatenate([self.samples, pcm])
+        frames = len(self.samples) // FRAME_SAMPLES
+        heard, self.samples = np.split(self.samples, [frames * FRAME_SAMPLES])
+        for index in range(frames):
+            self._frame(heard[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES])
+            buffered = (frames - index - 1) * FRAME_SAMPLES + len(self.samples)
+            step = {"type": "Step", "step_idx": model_step + index + 1, "prs": [0.0] * 4, "buffered_pcm": buffered}
+            said.append(step)
             while self.due and self.due[0][0] <= self.step:
                 said.append(self.due.popleft()[1])
         return said
@@ -90,17 +97,42 @@ class Stream:
         """A marker comes back once everything heard before it has been said."""
         self.due.append((self.step + self.delay_frames, {"type": "Marker", "id": identity}))
 
-    def _frame(self, code: int) -> None:
-        start, number = self.step * FRAME_S, code
+    def _frame(self, frame: Samples) -> None:
         self.step += 1
-        if code > 0:
-            self.coded = True
-        elif self.coded or self.step % FRAMES_PER_WORD:
-            return
-        else:
-            number = self.step // FRAMES_PER_WORD
-        word = {"type": "Word", "text": f"w{number}", "start_time": round(start, 2)}
-        self.due.append((self.step + self.delay_frames, word))
+        for number, second in self.decoder.hear(frame):
+            start = int(second / FRAME_S + 0.01) * FRAME_S
+            word = {"type": "Word", "text": f"w{number}", "start_time": round(start, 2)}
+            self.due.append((self.step + self.delay_frames, word))
+            end = {"type": "EndWord", "stop_time": round(start + WORD_S + 0.04, 2)}
+            self.due.append((self.step + self.delay_frames, end))
+
+
+_AUDIO = b"\x82\xa4type\xa5Audio\xa3pcm\xdc"
+_FLOATS = np.dtype([("tag", "u1"), ("value", ">f4")])
+
+
+def read_message(message: bytes) -> Samples | int | None:
+    """A client's message: samples, the id of a Marker, or None for one that says nothing.
+
+    Raises ValueError for what the real server ends the stream for.
+    """
+    body = message[len(_AUDIO) + 2 :]
+    if message.startswith(_AUDIO) and len(body) % 5 == 0:
+        floats = np.frombuffer(body, _FLOATS)
+        if (floats["tag"] == 0xCA).all():
+            return floats["value"].astype(np.float32)
+    try:
+        content = msgpack.unpackb(message)
+        match content["type"]:
+            case "Audio":
+                return np.array(content["pcm"], np.float32)
+            case "Marker":
+                return int(content["id"])
+            case "Init":
+                return None
+    except (KeyError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    raise ValueError("unknown type")
 
 
 class Server:
@@ -124,7 +156,7 @@ class Server:
 
     async def build_info(self, _: web.Request) -> web.Response:
         """Version and build, used as a health check."""
-        return web.json_response({"build_timestamp": "", "rustc_version": "", "moshi_server_version": "0.6.4-standin"})
+        return web.json_response({"build_timestamp": "", "git_describe": "stand-in", "rustc_version": ""})
 
     async def modules_info(self, _: web.Request) -> web.Response:
         """The module with its slots; the real server gives every value as a string."""
@@ -142,9 +174,9 @@ class Server:
         """The real server's metric names in Prometheus text format."""
         lines = [
             "# TYPE asr_open_channels gauge",
-            f"asr_open_channels {self.open}",
+            f'asr_open_channels{{handler="all"}} {self.open}',
             "# TYPE asr_connect counter",
-            f"asr_connect {self.opened}",
+            f'asr_connect{{handler="all"}} {self.opened}',
             "# TYPE asr_connection_num_steps histogram",
             f'asr_connection_num_steps_bucket{{le="+Inf"}} {self.ended}',
             f"asr_connection_num_steps_sum {self.steps}",
@@ -161,7 +193,7 @@ class Server:
         key = request.headers.get(KEY_HEADER) or request.query.get("auth_id")
         if key not in self.config.keys:
             return web.Response(status=401)
-        socket = web.WebSocketResponse(max_msg_size=0)
+        socket = web.WebSocketResponse(max_msg_size=0, heartbeat=PING_S)
         await socket.prepare(request)
         self.opened += 1
         if self.open >= self.config.slots:
@@ -180,21 +212,22 @@ class Server:
         return socket
 
     async def _transcribe(self, socket: web.WebSocketResponse, stream: Stream) -> None:
-        async for message in socket:
-            if message.type is not WSMsgType.BINARY:
-                continue
+        while True:
             try:
-                content = msgpack.unpackb(message.data)
-                kind = content["type"]
-                pcm = content["pcm"] if kind == "Audio" else []
-            except (ValueError, KeyError, TypeError):
+                message = await socket.receive(timeout=SILENCE_S)
+                content = read_message(message.data) if message.type is WSMsgType.BINARY else None
+            except (TimeoutError, ValueError):
+                await socket.close()
                 return
-            if kind == "Marker":
-                stream.mark(int(content["id"]))
-            before = stream.step
-            for answer in stream.hear(pcm):
-                await socket.send_bytes(msgpack.packb(answer, use_single_float=True))
-            self.steps += stream.step - before
+            if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+                return
+            if isinstance(content, int):
+                stream.mark(content)
+            elif content is not None:
+                answers = stream.hear(content, self.steps)
+                self.steps += sum(answer["type"] == "Step" for answer in answers)
+                for answer in answers:
+                    await socket.send_bytes(msgpack.packb(answer, use_single_float=answer["type"] == "Step"))
 
 
 def main() -> None:

@@ -1,10 +1,14 @@
-"""A small speech-to-text server over loopback with fixed slots, for the proxy's tests; it hears nothing and echoes."""
+"""A small speech-to-text server over loopback with fixed slots, for the proxy's tests.
+
+It hears a number as the first sample of a frame, in thousandths, and says it as a word after its delay.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import msgpack
@@ -29,6 +33,14 @@ class SlotServer:
         self.ready.set()
         self.reads = True
         self.info_status = 200
+        self.delay = 6
+        self.steps = True  # whether it tells its steps
+        self.stalled = False
+        self.drift = 0.0  # by how much it places words later than others do
+        self.frames = 0
+        self.step_s = 0.0  # how long a step takes
+        self.said = 0
+        self.chatter = 0  # words that it says to every frame
         self.first: bytes = msgpack.packb({"type": "Ready"})
 
     @property
@@ -72,11 +84,41 @@ class SlotServer:
             await socket.send_bytes(self.first)
             while not self.reads:
                 await asyncio.sleep(0.05)
-            async for message in socket:
-                await socket.send_bytes(message.data)
+            await self._transcribe(socket)
         finally:
             self.sockets.remove(socket)
         return socket
+
+    async def _transcribe(self, socket: web.WebSocketResponse) -> None:
+        step, due = 0, []
+        async for message in socket:
+            while self.stalled:
+                await asyncio.sleep(0.02)
+            content = msgpack.unpackb(message.data)
+            if content["type"] == "Marker":
+                await socket.send_bytes(message.data)
+                continue
+            assert content["type"] == "Audio" and len(content["pcm"]) == 1920, "a proxy that splits frames"
+            if number := round(content["pcm"][0] * 1000):
+                word = {"type": "Word", "text": str(number), "start_time": step * 0.08 + self.drift}
+                due.append((step + self.delay, word))
+            await asyncio.sleep(self.step_s)
+            for _ in range(self.chatter):
+                await socket.send_bytes(msgpack.packb({"type": "Word", "text": "x" * 1000, "start_time": step * 0.08}))
+                self.said += 1
+            step += 1
+            self.frames += 1
+            if self.steps:
+                await socket.send_bytes(msgpack.packb({"type": "Step", "step_idx": 9000 + step, "prs": [0.0] * 4}))
+            while due and due[0][0] < step:
+                await socket.send_bytes(msgpack.packb(due.pop(0)[1]))
+                await socket.send_bytes(msgpack.packb({"type": "EndWord", "stop_time": step * 0.08}))
+
+
+def frame(number: int = 0, loud: bool = False) -> bytes:
+    """80 ms of the client's audio: silence, or noise, and a number to be heard."""
+    pcm = [number / 1000] + [0.1 if loud else 0.0] * 1919
+    return msgpack.packb({"type": "Audio", "pcm": pcm}, use_single_float=True)
 
 
 @asynccontextmanager
@@ -98,12 +140,18 @@ async def servers(*slots: int) -> AsyncIterator[list[SlotServer]]:
 
 @asynccontextmanager
 async def a_proxy(
-    *to: SlotServer, key: str = KEY, wait_limit_s: float = 20.0, service: Endpoint | None = None
+    *to: SlotServer,
+    key: str = KEY,
+    wait_limit_s: float = 20.0,
+    service: Endpoint | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Proxy]:
     """A started proxy that knows the slots of these servers, or follows a Service."""
     anywhere = Endpoint("127.0.0.1", 0)
     fixed = tuple(server.address for server in to)
-    proxy = Proxy(Settings(anywhere, anywhere, key, service=service, servers=fixed, wait_limit_s=wait_limit_s))
+    proxy = Proxy(
+        Settings(anywhere, anywhere, key, service=service, servers=fixed, wait_limit_s=wait_limit_s, **settings)
+    )
     await proxy.start()
     try:
         answering = [server.address for server in to if server.info_status == 200]
@@ -119,9 +167,28 @@ async def a_client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def speak(session: aiohttp.ClientSession, proxy: Proxy) -> aiohttp.ClientWebSocketResponse:
+async def speak(
+    session: aiohttp.ClientSession, proxy: Proxy, headers: dict[str, str] | None = None
+) -> aiohttp.ClientWebSocketResponse:
     """Open a stream through the proxy, as the agent does."""
-    return await session.ws_connect(f"http://127.0.0.1:{proxy.port}{STREAM}")
+    return await session.ws_connect(f"http://127.0.0.1:{proxy.port}{STREAM}", headers=headers)
+
+
+async def word(stream: aiohttp.ClientWebSocketResponse) -> tuple[str, float]:
+    """The next word of a stream, and its time."""
+    async with asyncio.timeout(8):
+        while True:
+            content = msgpack.unpackb(await stream.receive_bytes())
+            if content["type"] == "Word":
+                return content["text"], content["start_time"]
+
+
+async def is_heard(stream: aiohttp.ClientWebSocketResponse, number: int) -> bool:
+    """Whether a stream lives: a number said now comes back as the next word."""
+    await stream.send_bytes(frame(number))
+    for _ in range(6):
+        await stream.send_bytes(frame())
+    return (await word(stream))[0] == str(number)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 8.0) -> None:

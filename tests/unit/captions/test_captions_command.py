@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from slot_server import KEY, STREAM, a_client, servers
+from slot_server import KEY, STREAM, a_client, is_heard, servers
 
 from visio_captions import main
 from visio_captions.discovery import resolve
@@ -29,6 +29,9 @@ OPERATOR = Path(__file__).parents[3] / "operator"
         (["--server", "a:1", "--listen", "captions:8090"], "reachable from outside the pod"),
         (["--server", "a:1", "--metrics-listen", "8091"], "is not HOST:PORT"),
         (["--server", "a:1", "--sevrer", "b:1"], "unrecognized arguments"),
+        (["--server", "a:1", "--replay", "0"], "not between 1 and 20 seconds"),
+        (["--server", "a:1", "--replay", "21"], "not between 1 and 20 seconds"),
+        (["--server", "a:1", "--grace", "-1"], "not a number of seconds"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_2(
@@ -94,8 +97,7 @@ async def test_sigterm_ends_the_process_when_the_last_stream_is_gone(unused_tcp_
         process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.4)
         assert process.returncode is None
-        await talking.send_bytes(b"audio")
-        assert await talking.receive_bytes() == b"audio"
+        assert await is_heard(talking, 9)
         await talking.close()
         assert await asyncio.wait_for(process.wait(), 10) == 0
 

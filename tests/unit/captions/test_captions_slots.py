@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visio_captions.servers import FAILURE_PAUSE_S, STREAM_PATH, Server, parse_slots
+from visio_captions.servers import FAILURE_PAUSE_S, LONGEST_PAUSE_S, STREAM_PATH, Server, parse_slots
 
 
 def a_server(used: int, total: int, asked_at: float = 10.0) -> Server:
@@ -48,10 +48,27 @@ def test_a_refusal_closes_a_server_until_an_answer_asked_for_after_it() -> None:
 def test_a_failure_pauses_a_server() -> None:
     server = a_server(used=0, total=4)
     server.reserve()
-    server.failed(11.0)
+    server.not_opened(11.0)
     server.answered(12.0, used=0, total=4)
     assert server.free(11.0 + FAILURE_PAUSE_S - 0.1) == 0
     assert server.free(11.0 + FAILURE_PAUSE_S) == 4
+
+
+def test_failures_in_a_row_pause_a_server_longer_and_those_of_one_moment_count_once() -> None:
+    server = a_server(used=0, total=64)
+    for _ in range(64):
+        server.pause(11.0)
+    assert server.free(11.0 + FAILURE_PAUSE_S) == 64
+    server.pause(20.0)
+    assert server.free(20.0 + FAILURE_PAUSE_S) == 0
+    assert server.free(20.0 + 2 * FAILURE_PAUSE_S) == 64
+    for failure in range(20):
+        server.pause(1000.0 * (failure + 1))
+    assert server.free(20_000.0 + LONGEST_PAUSE_S) == 64
+    server.reserve()
+    server.accepted(30_000.0)
+    server.pause(40_000.0)
+    assert server.free(40_000.0 + FAILURE_PAUSE_S) > 0
 
 
 def test_a_server_that_falls_silent_takes_nothing() -> None:

@@ -1,16 +1,16 @@
-"""Opening a stream on a server, and carrying its messages both ways."""
+"""Opening a stream on a server, and ending one."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
-import msgpack
 from aiohttp import web
 
-from visio_captions.servers import STREAM_PATH
+from visio_captions.messages import unpack
+from visio_captions.servers import KEY_HEADER, STREAM_PATH
 
 OPEN_TIMEOUT_S = 5.0
 """Seconds for a server to accept a stream and say Ready; a healthy one needs one step of its model, 80 ms."""
@@ -43,7 +43,7 @@ async def open_stream(session: aiohttp.ClientSession, address: str, key: str) ->
         async with asyncio.timeout(OPEN_TIMEOUT_S):
             upstream = await session.ws_connect(
                 f"http://{address}{STREAM_PATH}",
-                headers={"kyutai-api-key": key},
+                headers={KEY_HEADER: key},
                 heartbeat=HEARTBEAT_S,
                 max_msg_size=MESSAGE_LIMIT,
             )
@@ -66,7 +66,7 @@ def _accepted(message: aiohttp.WSMessage) -> bytes:
     if message.type is not aiohttp.WSMsgType.BINARY:
         raise ServerFailedError("it closed the stream at once")
     try:
-        content: Any = msgpack.unpackb(message.data)
+        content: Any = unpack(message.data)
     except ValueError:
         raise ServerFailedError("its first message is not msgpack") from None
     if isinstance(content, dict) and content.get("type") == "Error":
@@ -80,36 +80,3 @@ async def end(socket: Socket, code: int = aiohttp.WSCloseCode.OK, reason: bytes 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await socket.close(code=code, message=reason)
-
-
-async def relay(client: web.WebSocketResponse, upstream: Upstream) -> Literal["client", "server"]:
-    """Carry messages both ways until one side ends; says which one did.
-
-    Memory is bounded: a side that does not read stops the other one from sending, by the flow control of TCP.
-    """
-    sending = asyncio.create_task(_pump(client, upstream))
-    receiving = asyncio.create_task(_pump(upstream, client))
-    try:
-        await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
-        if sending.done():
-            return "client" if sending.result() == "source" else "server"
-        return "server" if receiving.result() == "source" else "client"
-    finally:
-        sending.cancel()
-        receiving.cancel()
-        await asyncio.gather(sending, receiving, return_exceptions=True)
-
-
-async def _pump(source: Socket, target: Socket) -> Literal["source", "target"]:
-    """Carry messages one way; says which end is gone."""
-    while True:
-        message = await source.receive()
-        try:
-            if message.type is aiohttp.WSMsgType.BINARY:
-                await target.send_bytes(message.data)
-            elif message.type is aiohttp.WSMsgType.TEXT:
-                await target.send_str(message.data)
-            else:
-                return "source"
-        except ConnectionError:
-            return "target"
