@@ -7,6 +7,7 @@ find than etcd takes to start.
 import base64
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,17 @@ def server_certificate(authority: Authority) -> KeyPair:
     return _leaf(authority, "kube-apiserver", None, ExtendedKeyUsageOID.SERVER_AUTH, names)
 
 
+def kubelet_certificate(authority: Authority, addresses: Sequence[str]) -> KeyPair:
+    """The serving certificate of the lab's kubelet, for the addresses of its nodes."""
+    names = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    return _leaf(authority, "system:node:visio-lab", "system:nodes", ExtendedKeyUsageOID.SERVER_AUTH, names)
+
+
+def host_certificate(authority: Authority, hosts: Sequence[str]) -> KeyPair:
+    """A server's certificate for public host names."""
+    return _leaf(authority, hosts[0], None, ExtendedKeyUsageOID.SERVER_AUTH, [x509.DNSName(host) for host in hosts])
+
+
 def client_certificate(authority: Authority, user: str, group: str | None = None) -> KeyPair:
     """An identity: Kubernetes takes the user from the common name and the group from the organization."""
     return _leaf(authority, user, group, ExtendedKeyUsageOID.CLIENT_AUTH, [])
@@ -120,7 +132,7 @@ def _leaf(
     common_name: str,
     group: str | None,
     usage: x509.ObjectIdentifier,
-    names: list[x509.GeneralName],
+    names: Sequence[x509.GeneralName],
 ) -> KeyPair:
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (

@@ -45,12 +45,21 @@ def references(pod: Json) -> dict[Ref, bool]:
     return found
 
 
+def mounted_objects(pod: Json) -> set[Ref]:
+    """The Secrets and ConfigMaps that the pod's volumes show."""
+    return {ref for ref, _ in _mounted(pod)}
+
+
 def _references(pod: Json) -> Iterator[tuple[Ref, bool]]:
     for container in all_containers(pod):
         for source in container.get("envFrom") or []:
             yield from _named(source, "secretRef", "configMapRef")
         for variable in container.get("env") or []:
             yield from _named(variable.get("valueFrom") or {}, "secretKeyRef", "configMapKeyRef")
+    yield from _mounted(pod)
+
+
+def _mounted(pod: Json) -> Iterator[tuple[Ref, bool]]:
     for volume in pod["spec"].get("volumes") or []:
         for source in [volume, *((volume.get("projected") or {}).get("sources") or [])]:
             yield from _named(source, "secret", "configMap")

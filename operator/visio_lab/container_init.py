@@ -8,6 +8,7 @@ replaced, in the container only, by an empty file system into which everything i
 Only the standard library is imported: this runs once per container start.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -22,6 +23,8 @@ MNT_DETACH = 2
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 SYS_MOUNT_SETATTR = 442
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
+CLONE_NEWUSER = 0x10000000
+PR_SET_NO_NEW_PRIVILEGES = 38
 LEFT_WRITABLE = ("/dev", "/proc", "/sys")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -44,6 +47,10 @@ def main() -> None:
     build_root(Path(spec["root"]), spec["mounts"], spec["keep"], read_only=spec["read_only"])
     enter_root(spec["root"])
     os.chdir(spec["directory"])
+    if spec["user"]:
+        become(spec["user"], spec["group"])
+    if spec["no_new_privileges"]:
+        _libc.prctl(PR_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     os.execvpe(spec["argv"][0], spec["argv"], spec["environment"])  # noqa: S606
 
 
@@ -56,6 +63,7 @@ def build_root(root: Path, mounts: list[dict[str, Any]], keep: list[str], *, rea
     for directory in to_mirror([each["target"] for each in mounts]):
         mount("tmpfs", f"{root}{directory}", "tmpfs", 0, "mode=0755")
         mirror(directory, f"{root}{directory}")
+    own_proc_and_shm(root)
     for each in sorted(mounts, key=lambda item: len(item["target"])):
         attach(str(root), each["source"], os.path.realpath(each["target"]), read_only=each["read_only"])
         covered = [path for path in keep if Path(path).is_relative_to(each["target"]) and path != each["target"]]
@@ -63,6 +71,33 @@ def build_root(root: Path, mounts: list[dict[str, Any]], keep: list[str], *, rea
             attach(str(root), path, path, read_only=True)
     if read_only:
         mount("none", str(root), None, MS_REMOUNT | MS_BIND | MS_RDONLY)
+
+
+def own_proc_and_shm(root: Path) -> None:
+    """The container's own processes under /proc and its own shared memory, as a container runtime gives it.
+
+    Where the machine hides parts of its /proc the kernel forbids a new one; the lab's own stays visible then.
+    """
+    with contextlib.suppress(OSError):
+        mount("proc", f"{root}/proc", "proc", 0)
+    shared_memory = root / "dev" / "shm"
+    if shared_memory.is_dir():
+        mount("tmpfs", str(shared_memory), "tmpfs", 0, "mode=1777")
+
+
+def become(user: int, group: int) -> None:
+    """Go on as this user and group, in a user namespace of its own: without any right over the machine's namespaces.
+
+    Only this one user and group exist in there, and all files of the lab belong to them.
+    """
+    before = os.getuid(), os.getgid()
+    if _libc.unshare(CLONE_NEWUSER):
+        error = ctypes.get_errno()
+        raise OSError(error, f"user {user}: {os.strerror(error)}")
+    own = Path("/proc/self")
+    (own / "setgroups").write_text("deny")
+    (own / "uid_map").write_text(f"{user} {before[0]} 1")
+    (own / "gid_map").write_text(f"{group} {before[1]} 1")
 
 
 def to_mirror(targets: list[str]) -> list[str]:

@@ -8,20 +8,26 @@ import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from visio_lab import postgres
 from visio_lab.context import LabContext
 from visio_lab.probes import Prober, succeeds
+from visio_lab.programs import stop_signal
 from visio_lab.sandbox import Sandbox
 from visio_lab.tools import cache_root
 from visio_lab.volumes import Mount
 
 Json = dict[str, Any]
 
+JOINED = ("--mount", "--net", "--uts", "--ipc", "--pid", "--root")
+MESSAGE_BYTES, LOG_MESSAGE_BYTES, LOG_MESSAGE_LINES = 4096, 2048, 80
+"""The kubelet's own limits of a termination message."""
+FALLBACK = "FallbackToLogsOnError"
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.5, 10.0
 STEADY_S = 10.0
 """A container that ran this long starts its next restart without a longer wait."""
@@ -42,6 +48,9 @@ class Launch:
     directory: str
     mounts: list[Mount]
     read_only: bool
+    user: int = 0
+    group: int = 0
+    no_new_privileges: bool = False
 
 
 @dataclass
@@ -55,11 +64,18 @@ class Container:
     restarts: int = 0
     prober: Prober | None = None
     outer_pid: int | None = None
+    user: int = 0
+    """As which it runs."""
     exit_code: int | None = None
     began: float = 0.0
     stopping: bool = False
     busy: bool = False
     """From the moment its program is being started until it has ended."""
+    log: Path | None = None
+    log_begin: int = 0
+    """Where in the log, which outlives restarts, what this life of the program wrote begins."""
+    previous_log: range | None = None
+    """Bytes of the log that the life before wrote."""
 
     @property
     def name(self) -> str:
@@ -137,19 +153,24 @@ class Runner:
     pod: Json
     pod_directory: Path
 
-    async def run(self, container: Container, launch: Launch, policy: str) -> None:
-        """Run a container until it ends for good under the restart policy (Always, OnFailure, Never), or is stopped."""
+    async def run(self, container: Container, launch: Callable[[], Awaitable[Launch]], policy: str) -> None:
+        """Run a container until it ends for good under the restart policy (Always, OnFailure, Never), or is stopped.
+
+        `launch` says anew before each start how to start it, because Secrets may have changed meanwhile.
+        """
         back_off = FIRST_BACK_OFF_S
         while True:
             container.began, started = time.monotonic(), now()
-            code = await self._once(container, launch)
+            code = await self._once(container, await launch())
             container.exit_code = code
+            message = termination_message(container, termination_log(self.pod_directory, container.name), code)
             container.set_state(
                 "terminated",
                 exitCode=code,
                 reason="Completed" if code == 0 else "Error",
                 startedAt=started,
                 finishedAt=now(),
+                **({"message": message} if message else {}),
             )
             if container.stopping or policy == "Never" or (policy == "OnFailure" and code == 0):
                 return
@@ -163,7 +184,7 @@ class Runner:
 
     async def _once(self, container: Container, launch: Launch) -> int:
         """One life of the program: returns its exit code, 128 + n when it died of signal n."""
-        container.busy = True
+        container.busy, container.user = True, launch.user
         process, pid_file = await self._spawn(container, launch)
         waiting = asyncio.create_task(process.wait())
         while not (pid_file.exists() and pid_file.read_text()) and not waiting.done():
@@ -201,13 +222,20 @@ class Runner:
                     "directory": launch.directory,
                     "argv": launch.argv,
                     "environment": launch.environment,
+                    "user": launch.user,
+                    "group": launch.group,
+                    "no_new_privileges": launch.no_new_privileges,
                 }
             )
         )
         logs = self.ctx.logs / "pods"
         logs.mkdir(parents=True, exist_ok=True)
         log = logs / f"{metadata['namespace']}_{metadata['name']}_{container.name}.log"
+        termination_log(self.pod_directory, container.name).write_text("")
         with log.open("ab") as output:
+            if container.log is not None:
+                container.previous_log = range(container.log_begin, output.tell())
+            container.log, container.log_begin = log, output.tell()
             process = await asyncio.create_subprocess_exec(
                 *("nsenter", f"--net={self.sandbox.network_namespace}"),
                 *("unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child=SIGKILL"),
@@ -223,7 +251,7 @@ class Runner:
         reason = await container.prober.watch()
         container.last_state = {"terminated": {"exitCode": 137, "reason": "Error", "message": reason}}
         grace = float(self.pod["spec"].get("terminationGracePeriodSeconds") or 0)
-        container.send(signal.SIGTERM)
+        container.send(stop_signal(container.spec.get("image", "")))
         await asyncio.sleep(grace)
         container.send(signal.SIGKILL)
 
@@ -239,17 +267,10 @@ class Runner:
                 environment |= dict(
                     pair.decode(errors="surrogateescape").split("=", 1) for pair in pairs if b"=" in pair
                 )
+            # A user of its own is a namespace of its own; the kernel refuses to enter the one that we are in.
+            user = ("--user", "--preserve-credentials") if container.user else ()
             process = await asyncio.create_subprocess_exec(
-                *(
-                    "nsenter",
-                    f"--target={container.outer_pid}",
-                    "--mount",
-                    "--net",
-                    "--uts",
-                    "--ipc",
-                    "--pid",
-                    "--root",
-                ),
+                *("nsenter", f"--target={container.outer_pid}", *JOINED, *user),
                 *("--", *command),
                 stdin=DEVNULL,
                 stdout=DEVNULL,
@@ -275,7 +296,7 @@ class Runner:
         while container.busy:
             # The first process of a container is deaf to SIGTERM until its program listens for it: give it that time.
             if not asked and time.monotonic() - container.began > SETTLE_S:
-                container.send(signal.SIGTERM)
+                container.send(stop_signal(container.spec.get("image", "")))
                 asked = True
             if time.monotonic() >= deadline():
                 container.send(signal.SIGKILL)
@@ -284,7 +305,24 @@ class Runner:
 
 def search_path(ctx: LabContext) -> str:
     """Where a container's program is looked up: the lab's binaries, this package's commands, then the machine's."""
-    return f"{ctx.bin}:{Path(ctx.python).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    own = f"{ctx.bin}:{Path(ctx.python).parent}:{postgres.PROGRAMS}"
+    return f"{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def termination_log(pod_directory: Path, container: str) -> Path:
+    """The file in which a container leaves its last words (terminationMessagePath)."""
+    return pod_directory / "termination" / container
+
+
+def termination_message(container: Container, file: Path, code: int) -> str:
+    """A container's last words as its status shows them; where the pod asks for it, the log's end after a failure."""
+    with contextlib.suppress(OSError):
+        if text := file.read_bytes()[:MESSAGE_BYTES].decode(errors="replace"):
+            return text
+    if code == 0 or container.log is None or container.spec.get("terminationMessagePolicy") != FALLBACK:
+        return ""
+    written = container.log.read_bytes()[container.log_begin :][-LOG_MESSAGE_BYTES:].decode(errors="replace")
+    return "".join(written.splitlines(keepends=True)[-LOG_MESSAGE_LINES:])
 
 
 def kept_paths(ctx: LabContext) -> list[str]:
@@ -292,6 +330,8 @@ def kept_paths(ctx: LabContext) -> list[str]:
     binaries = {str(each.resolve().parent) for each in ctx.bin.iterdir()}
     # The cache as a whole: an unpacked Debian program is a wrapper, and its libraries lie beside it.
     kept = {sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), str(ctx.bin), str(cache_root()), *binaries}
+    if ctx.visio_source:
+        kept.add(str(ctx.visio_source))
     return sorted((path for path in kept if Path(path).exists()), key=len)
 
 

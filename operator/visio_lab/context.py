@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 NODE_IP = "192.168.250.1"
-"""Address of the lab's only real machine, on loopback of its network namespace."""
+"""Address of the lab's only real machine, on loopback of its network namespace; also that of every node sold later."""
+NODE_ADDRESSES = {"worker-a": "192.168.250.11", "worker-b": "192.168.250.12", "worker-c": "192.168.250.13"}
+"""Addresses of the ordinary nodes on that same machine, so that node ports of one lead to its own pods."""
+NODE_CIDR = "192.168.250.0/24"
+KUBELET_PORT = 10250
 POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/16"
 KUBERNETES_SERVICE_IP = "10.96.0.1"
@@ -14,6 +18,27 @@ KUBERNETES_SERVICE_IP = "10.96.0.1"
 DNS_SERVICE_IP = "10.96.0.10"
 CLUSTER_DOMAIN = "cluster.local"
 API_PORT = 6443
+
+CONTROL_IMAGES = frozenset({"redis", "visio-operator", "moshi-server", "whisper-api", "lab-process"})
+"""Last path components of the image repositories that are always real processes; `lab-process` is the lab's own."""
+REAL_IMAGES = CONTROL_IMAGES | {
+    "postgres",
+    "garage",
+    "livekit-server",
+    "egress",
+    "coturn",
+    "meet-backend",
+    "meet-frontend",
+    "meet-summary",
+    "meet-agents",
+    "traefik",
+}
+"""The same for a lab whose pods are all real."""
+
+
+def node_address(name: str) -> str:
+    """The address of a node."""
+    return NODE_ADDRESSES.get(name, NODE_IP)
 
 
 @dataclass(frozen=True)
@@ -28,8 +53,10 @@ class LeadTime:
 class LabContext:
     """One running lab as seen by the programs inside its namespaces.
 
-    `bin` holds every binary (kubectl, kube-proxy, kwok, coredns, nft, redis-server, ...). `visio_operator_command`
-    starts the command line of this package, so `[*ctx.visio_operator_command, "captions-proxy"]` is the real proxy.
+    `real_images` names the images that are real processes (programs.py). `visio_source` is a checkout of Visio whose
+    programs run in place of the stand-ins. `bin` holds every binary (kubectl, kube-proxy, kwok, coredns, nft,
+    redis-server, ...). `visio_operator_command` starts the command line of this package, so
+    `[*ctx.visio_operator_command, "captions-proxy"]` is the real proxy.
     """
 
     directory: Path
@@ -40,6 +67,13 @@ class LabContext:
     lead_time: LeadTime = field(default_factory=LeadTime)
     python: str = sys.executable
     visio_operator_command: tuple[str, ...] = (sys.executable, "-m", "visio_operator")
+    real_images: frozenset[str] = CONTROL_IMAGES
+    visio_source: Path | None = None
+
+    @property
+    def real_pods(self) -> bool:
+        """Whether every pod of the platform is a real process, and not only what the control plane needs."""
+        return self.real_images == REAL_IMAGES
 
     @property
     def settings_file(self) -> Path:
@@ -52,6 +86,7 @@ def load_context(directory: Path) -> LabContext:
     settings_file = directory / "lab.json"
     settings = json.loads(settings_file.read_text()) if settings_file.exists() else {}
     lead_time = settings.get("lead_time", {})
+    source = settings.get("visio_source")
     return LabContext(
         directory=directory,
         bin=directory / "bin",
@@ -61,4 +96,6 @@ def load_context(directory: Path) -> LabContext:
             node_ready_s=float(lead_time.get("node_ready_s", LeadTime.node_ready_s)),
             gpu_ready_s=float(lead_time.get("gpu_ready_s", LeadTime.gpu_ready_s)),
         ),
+        real_images=REAL_IMAGES if settings.get("pods") == "real" else CONTROL_IMAGES,
+        visio_source=Path(source) if source else None,
     )

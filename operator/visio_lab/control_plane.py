@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from visio_lab import certificates
-from visio_lab.context import API_PORT, CLUSTER_DOMAIN, NODE_IP, POD_CIDR, SERVICE_CIDR
+from visio_lab.context import API_PORT, CLUSTER_DOMAIN, NODE_ADDRESSES, NODE_IP, POD_CIDR, SERVICE_CIDR
 
 ETCD_CLIENT_URL = "http://127.0.0.1:2379"
 INNER_SERVER = f"https://{NODE_IP}:{API_PORT}"
@@ -54,6 +54,11 @@ def write_files(directory: Path, port: int) -> None:
     lab = certificates.client_certificate(authority, LAB_USER, ADMIN_GROUP)
     certificates.write_private(pki / "lab.crt", lab.certificate)
     certificates.write_private(pki / "lab.key", lab.key)
+    kubelet = certificates.kubelet_certificate(authority, [NODE_IP, *NODE_ADDRESSES.values()])
+    client = certificates.client_certificate(authority, "kube-apiserver-kubelet-client")
+    for name, pair in (("kubelet", kubelet), ("kubelet-client", client)):
+        certificates.write_private(pki / f"{name}.crt", pair.certificate)
+        certificates.write_private(pki / f"{name}.key", pair.key)
     certificates.write_private(
         directory / "kubeconfig.inner", certificates.kubeconfig(INNER_SERVER, authority.pem, lab)
     )
@@ -135,6 +140,11 @@ def kube_apiserver(directory: Path) -> Component:
             f"--client-ca-file={pki / 'ca.crt'}",
             f"--tls-cert-file={pki / 'apiserver.crt'}",
             f"--tls-private-key-file={pki / 'apiserver.key'}",
+            f"--kubelet-certificate-authority={pki / 'ca.crt'}",
+            f"--kubelet-client-certificate={pki / 'kubelet-client.crt'}",
+            f"--kubelet-client-key={pki / 'kubelet-client.key'}",
+            # Node names are in no DNS of the lab.
+            "--kubelet-preferred-address-types=InternalIP",
             f"--service-account-issuer={issuer}",
             f"--service-account-key-file={pki / 'service-account.key'}",
             f"--service-account-signing-key-file={pki / 'service-account.key'}",

@@ -19,19 +19,29 @@ from visio_lab.tools import cache_root
 
 PACKAGES = {"nft": "nftables", "redis-server": "redis-server", "ip": "iproute2"}
 """Debian's package of each program that can be unpacked."""
+POD_PACKAGES = {"turnserver": "coturn"}
+"""The same for programs that only real pods need; a lab without them plays those pods, and says so."""
 UTIL_LINUX = ("unshare", "nsenter", "mount")
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 """Not on the PATH of a plain user, and Debian has nft and ip there."""
 APT_TIMEOUT_S = 300
-VERSION_ARGUMENT = {"nft": "--version", "redis-server": "--version", "ip": "-Version"}
+VERSION_ARGUMENT = {"nft": "--version", "redis-server": "--version", "ip": "-Version", "turnserver": "--version"}
 NAMESPACES = ("--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 """What `unshare` gives to a lab."""
 
 
-def ensure_programs(progress: Progress) -> dict[str, Path]:
-    """The path of every program of PACKAGES, unpacked where missing; raises LabError (exit code 2) if impossible."""
-    found = {program: find_program(program) for program in PACKAGES}
-    return {program: path or _ensure_unpacked(program, progress) for program, path in found.items()}
+def ensure_programs(progress: Progress, *, real_pods: bool = False) -> dict[str, Path]:
+    """The path of every program of PACKAGES, unpacked where missing; raises LabError (exit code 2) if impossible.
+
+    With `real_pods` also those of POD_PACKAGES that can be had.
+    """
+    found = {program: find_program(program) or _ensure_unpacked(program, progress) for program in PACKAGES}
+    for program, package in POD_PACKAGES.items() if real_pods else ():
+        try:
+            found[program] = find_program(program) or _ensure_unpacked(program, progress)
+        except LabError as error:
+            progress.update(Step(package, f"left out, its pods are played: {error}"))
+    return found
 
 
 def find_program(name: str) -> Path | None:
@@ -58,7 +68,7 @@ def require_namespaces() -> None:
 
 def _ensure_unpacked(program: str, progress: Progress) -> Path:
     """The wrapper of an unpacked program, unpacked now if it is not there or no longer works."""
-    package, started = PACKAGES[program], time.monotonic()
+    package, started = _package(program), time.monotonic()
     folder = cache_root() / "debian" / f"{package}-{_system()}"
     wrapper = folder / "bin" / program
 
@@ -80,8 +90,12 @@ def _ensure_unpacked(program: str, progress: Progress) -> Path:
     return wrapper
 
 
+def _package(program: str) -> str:
+    return (PACKAGES | POD_PACKAGES)[program]
+
+
 def _unpack(program: str, folder: Path) -> None:
-    package = PACKAGES[program]
+    package = _package(program)
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise LabError(f"the lab needs {program}: install the package {package}", exit_code=2)
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as scratch:
@@ -117,7 +131,7 @@ def _write_wrapper(partial: Path, folder: Path, program: str) -> None:
     """A script which runs the unpacked program with the unpacked libraries."""
     binary = next((path for path in partial.glob(f"**/*bin/{program}") if path.is_file()), None)
     if binary is None:
-        raise LabError(f"the package {PACKAGES[program]} has no program {program}: install it", exit_code=2)
+        raise LabError(f"the package {_package(program)} has no program {program}: install it", exit_code=2)
     libraries = sorted({path.parent.relative_to(partial) for path in partial.glob("**/lib/**/*.so*")})
     search = ":".join(str(folder / each) for each in libraries)
     wrapper = partial / "bin" / program

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visio_lab.errors import LabError
+from visio_lab.go_modules import copy_crds, patched
 
 Report = Callable[[str, str, float | None], None]
 """Takes a state in words, what was counted, and the finished share (0 to 1, None while nothing can be counted)."""
@@ -49,10 +50,10 @@ def find_go() -> Path:
 def build_module(
     module: Path, target: Path, *, linker_flags: str, renamed: Mapping[str, str], log: Path, report: Report
 ) -> None:
-    """Build every `tool` of the Go module in folder `module` into folder `target`, which appears whole or not at all.
+    """Build every `tool` and every program of our own of the Go module in folder `module` into folder `target`.
 
-    Raises LabError with the last line that Go said; everything it said is in `log`. When interrupted, Go and its
-    compilers are ended and nothing is left behind.
+    The folder appears whole or not at all. Raises LabError with the last line that Go said; everything it said is in
+    `log`. When interrupted, Go and its compilers are ended and nothing is left behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     for stale in target.parent.glob(f"{target.name}.*"):
@@ -64,15 +65,26 @@ def build_module(
         go = str(find_go())
         log.write_text("")
         output = _Output(log, Path(scratch))
-        packages = _list_packages([go, "list", "-deps", "tool"], module, output, report)
+        programs = ["tool", *(f"./{each.name}" for each in local_programs(module))]
+        report("reading modules", "", None)
+        environment = _environment(Path(scratch))
+        copy_crds(Path(go), module, partial, environment)
+        module = patched(Path(go), module, Path(scratch), environment)
+        packages = _list_packages([go, "list", "-deps", *programs], module, output, report)
         flags = ["-mod=readonly", "-trimpath", "-v", "-ldflags", f"-s -w {linker_flags}".strip()]
-        _compile([go, "build", *flags, "-o", f"{partial}/", "tool"], module, output, packages, report)
+        _compile([go, "build", *flags, "-o", f"{partial}/", *programs], module, output, packages, report)
         for old, new in renamed.items():
             if (partial / old).exists():
                 (partial / old).rename(partial / new)
         # What stands there is incomplete, or nobody would have called.
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
+
+
+def local_programs(module: Path) -> list[Path]:
+    """Folders of the programs whose source lies in the module itself, each named like its program."""
+    sources = (file for file in module.glob("*/*.go") if not file.name.endswith("_test.go"))
+    return sorted({file.parent for file in sources if "package main" in file.read_text().splitlines()})
 
 
 def is_package_line(line: str) -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from visio_lab import control_plane, host_process
 from visio_lab.context import LeadTime
@@ -24,6 +25,8 @@ from visio_lab.supervisor import RELEASE
 from visio_lab.tools import ensure_tools
 
 __all__ = ["Lab", "LabError", "LabStatus", "attach", "down", "labs_root", "status", "up"]
+
+Pods = Literal["control", "real"]
 
 LISTENER_FD = 3
 START_TIMEOUT_S = 180.0
@@ -52,20 +55,37 @@ def labs_root() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "visio-operator" / "labs"
 
 
-def up(directory: Path | None = None, *, progress: Progress | None = None, lead_time: LeadTime | None = None) -> Lab:
+def up(
+    directory: Path | None = None,
+    *,
+    progress: Progress | None = None,
+    lead_time: LeadTime | None = None,
+    pods: Pods = "control",
+    visio_source: Path | None = None,
+) -> Lab:
     """Start a lab in `directory` (a fresh one if None) and return when everything in it answers.
 
+    `pods`: which pods are real processes, those that the control of the platform needs or all. `visio_source`: a
+    checkout of Visio to run in place of the stand-ins, which makes sense with real pods only.
     Programs that are missing are built or unpacked first. Raises LabError; a lab that did not start leaves its
     directory with the logs, an interrupted start (any other exception) leaves nothing.
     """
     progress = progress or SilentProgress()
+    if visio_source is not None and pods != "real":
+        raise LabError("--visio-source: only a lab with real pods runs Visio: add --pods real", exit_code=2)
+    if visio_source is not None and not (visio_source / "src" / "backend").is_dir():
+        raise LabError(f"--visio-source {visio_source}: not a checkout of Visio: it has no src/backend", exit_code=2)
     require_namespaces()
-    programs = ensure_tools(progress) | ensure_programs(progress)
+    programs = ensure_tools(progress, real_pods=pods == "real")
+    programs |= ensure_programs(progress, real_pods=pods == "real")
     directory, link = _make_directory(directory)
     try:
         with _listen() as listener:
             port = listener.getsockname()[1]
-            settings = {"port": port, "created": time.time(), "lead_time": asdict(lead_time or LeadTime())}
+            settings: dict[str, object] = {"port": port, "created": time.time(), "pods": pods}
+            settings["lead_time"] = asdict(lead_time or LeadTime())
+            if visio_source is not None:
+                settings["visio_source"] = str(visio_source.resolve())
             (directory / "lab.json").write_text(json.dumps(settings))
             control_plane.write_files(directory, port)
             (directory / "bin").mkdir()

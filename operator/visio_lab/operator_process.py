@@ -58,6 +58,25 @@ class OperatorProcess:
             self.process.wait(10)
 
 
+@dataclass
+class Restartable:
+    """An operator of a lab that can be stopped and started again, and is started at most once at a time."""
+
+    lab: Lab
+    process: OperatorProcess | None = None
+
+    def start(self) -> None:
+        """Start it unless it runs."""
+        if self.process is None or not self.process.alive:
+            # On a busy machine it may not get to its lease for seconds; nobody waits for another one to follow it.
+            self.process = start_operator(self.lab, env={"VISIO_OPERATOR_LEASE_SECONDS": "30"})
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self.process is not None:
+            self.process.stop()
+
+
 def install_operator(lab: Lab) -> None:
     """Install the CRDs, the ServiceAccount and the RBAC rules from the chart, as rendered by the real Helm.
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from visio_lab.api import Api, ApiError
-from visio_lab.container_env import Ref, data_of, environment, expanded, references
-from visio_lab.container_process import Launch, search_path
+from visio_lab.container_env import Ref, data_of, environment, expanded, quantity, references
+from visio_lab.container_process import Launch, search_path, termination_log
 from visio_lab.context import CLUSTER_DOMAIN, DNS_SERVICE_IP, LabContext
 from visio_lab.programs import all_containers, has_program, program
 from visio_lab.volumes import Mount, audiences, make_volumes, mounts
@@ -14,6 +14,7 @@ from visio_lab.volumes import Mount, audiences, make_volumes, mounts
 Json = dict[str, Any]
 
 TOKEN_S = 86400
+TERMINATION_LOG = "/dev/termination-log"
 TMP = "/tmp"  # noqa: S108 - the container's own, never the machine's
 
 
@@ -26,21 +27,29 @@ async def prepare(ctx: LabContext, api: Api, pod: Json, directory: Path) -> dict
     volumes = make_volumes(pod, directory, ctx.directory / "volumes", objects, tokens)
     files = write_files(pod, directory / "etc")
     launches = {}
-    for spec in filter(has_program, all_containers(pod)):
+    for spec in (each for each in all_containers(pod) if has_program(each, ctx)):
         variables = environment(spec, pod, objects)
         read_only = bool((spec.get("securityContext") or {}).get("readOnlyRootFilesystem"))
-        found = [*mounts(spec, volumes, variables), *files]
+        user, group = user_of(pod, spec)
+        found = [*mounts(spec, volumes, variables), *files, *write_users(directory / "etc" / spec["name"], user, group)]
         if not read_only and all(each.target != TMP for each in found):
             private = directory / "tmp" / spec["name"]
             private.mkdir(parents=True, exist_ok=True)
             found.append(Mount(str(private), TMP))
+        message = termination_log(directory, spec["name"])
+        message.parent.mkdir(parents=True, exist_ok=True)
+        message.touch()
+        found.append(Mount(str(message), spec.get("terminationMessagePath") or TERMINATION_LOG))
         command, args = expanded(spec.get("command"), variables), expanded(spec.get("args"), variables)
         launches[spec["name"]] = Launch(
             argv=program(spec.get("image", ""), command, args, ctx),
-            environment={**_image_environment(ctx, pod), **variables},
+            environment={**_image_environment(ctx, pod), **_cpu_limit(spec), **variables},
             directory=spec.get("workingDir") or "/",
             mounts=found,
             read_only=read_only,
+            user=user,
+            group=group,
+            no_new_privileges=(spec.get("securityContext") or {}).get("allowPrivilegeEscalation") is False,
         )
     return launches
 
@@ -54,6 +63,12 @@ def _image_environment(ctx: LabContext, pod: Json) -> dict[str, str]:
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _cpu_limit(container: Json) -> dict[str, str]:
+    """The limit in cores for programs that go by it: the lab sets no cgroups in which they could read it."""
+    limit = ((container.get("resources") or {}).get("limits") or {}).get("cpu")
+    return {"LAB_CPU_LIMIT": f"{quantity(str(limit)):g}"} if limit else {}
 
 
 def write_files(pod: Json, directory: Path) -> list[Mount]:
@@ -71,6 +86,27 @@ def write_files(pod: Json, directory: Path) -> list[Mount]:
     for name, content in contents.items():
         (directory / name).write_text(content)
     return [Mount(str(directory / name), f"/etc/{name}") for name in contents]
+
+
+def user_of(pod: Json, container: Json) -> tuple[int, int]:
+    """The user and group that a container runs as; what neither it nor its pod names is root's."""
+    security = {**(pod["spec"].get("securityContext") or {}), **(container.get("securityContext") or {})}
+    return int(security.get("runAsUser") or 0), int(security.get("runAsGroup") or 0)
+
+
+def write_users(directory: Path, user: int, group: int) -> list[Mount]:
+    """The container's users and groups, in place of the machine's: images name the user that they run as."""
+    directory.mkdir(parents=True, exist_ok=True)
+    users, groups = {0: "root", 65534: "nobody"}, {0: "root", 65534: "nogroup"}
+    users.setdefault(user, "visio")
+    groups.setdefault(group, "visio")
+    homes = {0: "/root"}
+    passwd = [
+        f"{name}:x:{uid}:{group if uid == user else uid}::{homes.get(uid, TMP)}:/bin/sh" for uid, name in users.items()
+    ]
+    (directory / "passwd").write_text("\n".join(passwd) + "\n")
+    (directory / "group").write_text("".join(f"{name}:x:{gid}:\n" for gid, name in groups.items()))
+    return [Mount(str(directory / name), f"/etc/{name}") for name in ("passwd", "group")]
 
 
 async def read_objects(api: Api, pod: Json) -> dict[Ref, Mapping[str, bytes]]:

@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 
 from visio_lab.api import Api, ApiError
-from visio_lab.container_env import ConfigError
+from visio_lab.container_env import ConfigError, mounted_objects
 from visio_lab.container_process import Container, Launch, Runner, now, play
-from visio_lab.context import LabContext
+from visio_lab.context import LabContext, node_address
 from visio_lab.pod_config import prepare
 from visio_lab.pod_status import pod_status
 from visio_lab.sandbox import Addresses, Sandbox, SandboxError, close_sandbox, open_sandbox
@@ -22,6 +22,8 @@ Json = dict[str, Any]
 RETRY_S = 0.5
 DEBOUNCE_S = 0.02
 POLL_S = 0.01
+REFRESH_S = 1.0
+"""How long after a change volumes follow; a kubelet takes up to a minute or so."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,15 +50,34 @@ class PodLife:
         self.sandbox: Sandbox | None = None
         self.runner: Runner | None = None
         self.launches: dict[str, Launch] = {}
+        self.mounted = mounted_objects(pod)
+        self.refreshing: asyncio.Task[None] | None = None
+        self.stale = False
         self.runs: dict[str, asyncio.Task[None]] = {}
 
     def see(self, pod: Json) -> None:
         """The pod's object has changed; it may be on its way out."""
-        self.pod = pod
+        before, self.pod = self.pod["metadata"], pod
         if pod["spec"].get("readinessGates"):
             self.changed.set()
+        if any(before.get(each) != pod["metadata"].get(each) for each in ("labels", "annotations")):
+            self.refresh()
         if "deletionTimestamp" in pod["metadata"]:
             self._end(float(pod["metadata"].get("deletionGracePeriodSeconds") or 0))
+
+    def refresh(self) -> None:
+        """Something that the pod's volumes show has changed: write them again soon, once they have been written."""
+        self.stale = True
+        if self.launches and (self.refreshing is None or self.refreshing.done()):
+            self.refreshing = asyncio.create_task(self._refresh())
+
+    async def _refresh(self) -> None:
+        while self.stale:
+            await asyncio.sleep(REFRESH_S)
+            self.stale = False
+            # What has become incomplete stays as it is, as a kubelet leaves it.
+            with contextlib.suppress(ConfigError, ApiError, aiohttp.ClientError):
+                await self._read()
 
     def _end(self, grace_s: float) -> None:
         """Begin the end; a second deletion with another grace period moves its deadline."""
@@ -86,7 +107,7 @@ class PodLife:
                 _log.error("pod %s: %s: %s", self.path, type(error).__name__, error)
             await self._stop()
             reporting.cancel()
-            for task in self.runs.values():
+            for task in [*self.runs.values(), *([self.refreshing] if self.refreshing else [])]:
                 task.cancel()
             if self.sandbox:
                 await close_sandbox(self.sandbox)
@@ -99,7 +120,7 @@ class PodLife:
         """Bring the containers up: init containers and sidecars one after the other, then all others."""
         self.sandbox = await self._open()
         self.changed.set()
-        await self._prepare(self.sandbox)
+        await self._prepare()
         self.runner = Runner(self.ctx, self.sandbox, self.pod, self.directory)
         policy = self.pod["spec"].get("restartPolicy", "Always")
         for container in self.init:
@@ -120,9 +141,20 @@ class PodLife:
                 play(container, ends=False)
 
     def _start(self, runner: Runner, container: Container, policy: str) -> "asyncio.Task[None]":
-        task = asyncio.create_task(runner.run(container, self.launches[container.name], policy))
+        task = asyncio.create_task(runner.run(container, lambda: self._launch(container), policy))
         self.runs[container.name] = task
         return task
+
+    async def _launch(self, container: Container) -> Launch:
+        """How to start a container now: with the Secrets and ConfigMaps of now when it has run before."""
+        while container.restarts:
+            try:
+                await self._read()
+                break
+            except (ConfigError, ApiError, aiohttp.ClientError) as error:
+                container.set_state("waiting", reason="CreateContainerConfigError", message=str(error))
+                await asyncio.sleep(RETRY_S)
+        return self.launches[container.name]
 
     async def _open(self) -> Sandbox:
         while True:
@@ -134,17 +166,36 @@ class PodLife:
                 self._wait("ContainerCreating", str(error))
                 await asyncio.sleep(RETRY_S)
 
-    async def _prepare(self, sandbox: Sandbox) -> None:
+    async def _prepare(self) -> None:
         """Read what the pod refers to and write its files, again until everything is there."""
-        addressed = {**self.pod, "status": {"podIP": sandbox.address, "hostIP": self.ctx.node_ip}}
         while True:
+            self.stale = False
             try:
-                self.launches = await prepare(self.ctx, self.api, addressed, self.directory)
+                await self._read()
             except (ConfigError, ApiError, aiohttp.ClientError) as error:
                 self._wait("CreateContainerConfigError", str(error))
                 await asyncio.sleep(RETRY_S)
             else:
+                if self.stale:
+                    self.refresh()
                 return
+
+    async def _read(self) -> None:
+        """Read what the pod refers to now, and write its files."""
+        assert self.sandbox is not None
+        addressed = {**self.pod, "status": {"podIP": self.sandbox.address, "hostIP": self.host_ip}}
+        self.launches = await prepare(self.ctx, self.api, addressed, self.directory)
+
+    @property
+    def host_ip(self) -> str:
+        """The address of the pod's node.
+
+        A pod in its node's network has a network of its own all the same, since all nodes of the lab share one: its
+        address stands for that of its node.
+        """
+        if self.sandbox and self.pod["spec"].get("hostNetwork"):
+            return self.sandbox.address
+        return node_address(self.pod["spec"].get("nodeName", ""))
 
     def _wait(self, reason: str, message: str) -> None:
         """Say in the status of every container what the pod waits for."""
@@ -194,7 +245,7 @@ class PodLife:
             self.init,
             self.main,
             started_at=self.started_at,
-            node_ip=self.ctx.node_ip,
+            node_ip=self.host_ip,
             pod_ip=self.sandbox.address if self.sandbox else None,
         )
         # The uid keeps the status of a deleted pod away from a new one of the same name.

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import yaml
 
+from visio_lab import front_door
 from visio_lab.api import Api, ApiError, Json, open_api
 from visio_lab.cloud_nodes import WORKERS
-from visio_lab.context import CLUSTER_DOMAIN, DNS_SERVICE_IP, POD_CIDR, LabContext
+from visio_lab.context import CLUSTER_DOMAIN, DNS_SERVICE_IP, NODE_CIDR, POD_CIDR, LabContext
 
 DNS_PORT = 53
 START_S = 60.0
@@ -48,7 +49,7 @@ async def start_network(ctx: LabContext) -> None:
 
 
 def proxy_configuration(ctx: LabContext) -> Json:
-    """kube-proxy's configuration file. Its node is a worker of the lab: all lab nodes share one address.
+    """kube-proxy's configuration file. It acts for the first worker; node_ports.py puts right what others would do.
 
     Connection tracking limits are host-wide sysctls which a lab may not touch: zero leaves them alone.
     """
@@ -63,14 +64,20 @@ def proxy_configuration(ctx: LabContext) -> Json:
         "nftables": {"minSyncPeriod": "100ms", "syncPeriod": "30s"},
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
-        "nodePortAddresses": ["primary"],
+        "nodePortAddresses": [NODE_CIDR],
     }
 
 
 def corefile_text(ctx: LabContext) -> str:
-    """CoreDNS's configuration: the cluster's own zone and nothing else, since nothing outside is reachable."""
+    """CoreDNS's configuration: the cluster's own zone, and where all pods are real what leads outside names to them.
+
+    Nothing outside is reachable.
+    """
+    cluster, outside = f".:{DNS_PORT}", ""
+    if ctx.real_pods:
+        cluster, outside = f"{CLUSTER_DOMAIN}:{DNS_PORT} in-addr.arpa:{DNS_PORT}", front_door.outside_names(ctx)
     return f"""\
-.:{DNS_PORT} {{
+{cluster} {{
     bind {ctx.node_ip}
     errors
     kubernetes {CLUSTER_DOMAIN} in-addr.arpa {{
@@ -80,7 +87,7 @@ def corefile_text(ctx: LabContext) -> str:
     }}
     loadbalance
 }}
-"""
+{outside}"""
 
 
 async def publish_dns(api: Api, node_ip: str) -> None:

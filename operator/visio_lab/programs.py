@@ -1,22 +1,18 @@
 """Which containers of the lab run as real processes, and what runs in place of their images.
 
 One rule decides whether a whole pod is real: at least one of its containers, sidecars included, has an image whose
-repository is named like one of PROCESS_IMAGES. KWOK leaves such pods alone (stages.py uses the same tuple), the lab's
+repository is named in the lab's `real_images`. KWOK leaves such pods alone (stages.py uses the same names), the lab's
 kubelet runs them. Their other containers count as running and ready unless the table below has a program for them.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from visio_lab import visio_source
 from visio_lab.context import LabContext
-
-PROCESS_IMAGES = ("redis", "visio-operator", "moshi-server", "whisper-api")
-"""Last path component of the image repositories that make a pod a real one."""
-
-PROCESS_IMAGE_PATTERN = "(^|/)(" + "|".join(PROCESS_IMAGES) + ")([:@]|$)"
-"""The same as a regular expression that Python, Go and jq read alike."""
 
 STANDINS = {
     "moshi-server": "kyutai",
@@ -24,7 +20,35 @@ STANDINS = {
     "meet-summary": "transcribe_worker",
     "meet-agents": "agent",
 }
-"""Image repository to the module of visio_lab.standins that plays it."""
+"""Image repository to the module of visio_lab.standins that plays it where the load driver works the platform."""
+
+REAL_STANDINS = {
+    "moshi-server": "kyutai",
+    "whisper-api": "whisperx",
+    "meet-backend": "backend",
+    "meet-frontend": "frontend",
+    "meet-summary": "summary",
+    "meet-agents": "agents",
+    "garage": "garage",
+}
+"""The same where all pods are real: each of these takes the image's command and arguments as they are."""
+
+ENTRYPOINTS = {
+    "livekit-server": "livekit-server",
+    "egress": "egress-standin",
+    "coturn": "turnserver",
+    "traefik": "traefik",
+    "redis": "redis-server",
+}
+"""Image repository to the program that its image starts when the container names no command."""
+
+STOP_SIGNALS = {"postgres": signal.SIGINT}
+"""What an image's STOPSIGNAL says where that is not SIGTERM."""
+
+
+def image_pattern(images: Collection[str]) -> str:
+    """A regular expression for images of these repositories that Python, Go and jq read alike."""
+    return "(^|/)(" + "|".join(sorted(images)) + ")([:@]|$)"
 
 
 def repository(image: str) -> str:
@@ -38,39 +62,67 @@ def all_containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from pod["spec"]["containers"]
 
 
-def is_process_pod(pod: dict[str, Any]) -> bool:
+def is_process_pod(pod: dict[str, Any], ctx: LabContext) -> bool:
     """Whether the lab's kubelet, and not KWOK, plays this pod."""
-    return any(re.search(PROCESS_IMAGE_PATTERN, each.get("image", "")) for each in all_containers(pod))
+    return any(repository(each.get("image", "")) in ctx.real_images for each in all_containers(pod))
 
 
-def has_program(container: dict[str, Any]) -> bool:
+def has_program(container: dict[str, Any], ctx: LabContext) -> bool:
     """Whether a real process stands behind this container."""
     name = repository(container.get("image", ""))
+    if name in ctx.real_images:
+        # Debian's coturn is the one program that a system may lack and that nothing can stand in for.
+        return name != "coturn" or (ctx.bin / ENTRYPOINTS["coturn"]).exists()
     words = " ".join([*(container.get("command") or []), *(container.get("args") or [])])
     if name == "meet-agents":
-        # The image's own command is the subtitles agent; the metadata collector has no stand-in.
+        # The image's own command is the subtitles agent; the metadata collector is not played.
         return "metadata_collector" not in words
-    if name == "meet-summary":
-        return "transcribe-queue" in words
-    return name in PROCESS_IMAGES
+    return name == "meet-summary" and "transcribe-queue" in words
 
 
 def program(image: str, command: Sequence[str], args: Sequence[str], ctx: LabContext) -> list[str]:
     """The command line that stands in for a container with this image, command and arguments, already expanded."""
     name, words = repository(image), [*command, *args]
-    if name == "redis":
-        return words if command or words[:1] == ["redis-server"] else ["redis-server", *words]
+    if ctx.visio_source and (argv := visio_source.program(name, words, ctx)):
+        return argv
+    if name == "lab-process":
+        return words
     if name == "visio-operator":
         if words and Path(words[0]).name == "visio-operator":
             words = words[1:]
         elif command:
             return words
         return [*ctx.visio_operator_command, *words]
-    standin = [ctx.python, "-m", f"visio_lab.standins.{STANDINS[name]}"]
+    if name == "postgres":
+        return words if command else [ctx.python, "-m", "visio_lab.postgres", *(words or ["postgres"])]
+    if name in ENTRYPOINTS:
+        return _entered(ENTRYPOINTS[name], command, args)
+    return _standin(name, words, ctx)
+
+
+def stop_signal(image: str) -> signal.Signals:
+    """The signal by which the kubelet asks a container of this image to end."""
+    return STOP_SIGNALS.get(repository(image), signal.SIGTERM)
+
+
+def _entered(entrypoint: str, command: Sequence[str], args: Sequence[str]) -> list[str]:
+    """A program of the lab's own search path, whatever path it has in the image."""
+    words = [*command, *args]
+    if command:
+        return [entrypoint, *words[1:]] if Path(words[0]).name == entrypoint else words
+    # An image's entry script starts its program also where the arguments begin with it.
+    return words if words[:1] == [entrypoint] else [entrypoint, *words]
+
+
+def _standin(name: str, words: list[str], ctx: LabContext) -> list[str]:
+    modules = REAL_STANDINS if ctx.real_pods else STANDINS
+    argv = [ctx.python, "-m", f"visio_lab.standins.{modules[name]}"]
     if name == "moshi-server":
-        return [*standin, *(words[1:] if words and Path(words[0]).name == "moshi-server" else words)]
+        return [*argv, *(words[1:] if words and Path(words[0]).name == "moshi-server" else words)]
     if name == "whisper-api":
         # `python3 main.py --model M` is the image's command up to 1.2.0: what follows main.py are the arguments.
         scripts = [index for index, word in enumerate(words) if word.endswith("main.py")]
-        return [*standin, *(words[scripts[0] + 1 :] if scripts else words)]
-    return [*standin, *words[words.index("-Q") :]] if "-Q" in words else standin
+        return [*argv, *(words[scripts[0] + 1 :] if scripts else words)]
+    if name == "meet-summary" and not ctx.real_pods:
+        return [*argv, *words[words.index("-Q") :]] if "-Q" in words else argv
+    return [*argv, *words] if ctx.real_pods else argv

@@ -77,6 +77,7 @@ async def open_sandbox(address: str, node_ip: str) -> Sandbox:
             f"route add {GATEWAY} dev eth0 scope link",
             f"route add default via {GATEWAY} dev eth0",
         )
+        await _allow_low_ports(sandbox)
     except (SandboxError, OSError) as error:
         await close_sandbox(sandbox)
         raise SandboxError(f"network of {address}: {error}") from error
@@ -90,6 +91,16 @@ async def close_sandbox(sandbox: Sandbox) -> None:
     await sandbox.holder.wait()
     with contextlib.suppress(SandboxError):
         await _ip([], f"link del {sandbox.interface}")
+
+
+async def _allow_low_ports(sandbox: Sandbox) -> None:
+    """Any user of the pod may listen on any port, as container runtimes have it."""
+    process = await asyncio.create_subprocess_exec(
+        *("nsenter", f"--net={sandbox.network_namespace}"),
+        *("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start"),
+        stderr=DEVNULL,
+    )
+    await process.wait()
 
 
 async def _ip(prefix: list[str], *commands: str) -> None:

@@ -7,31 +7,39 @@ stage, so KWOK never touches them. Nodes keep the capacity that the lab's cloud 
 from pathlib import Path
 from typing import Any
 
-from visio_lab.context import NODE_IP
-from visio_lab.programs import PROCESS_IMAGE_PATTERN
+from visio_lab.context import KUBELET_PORT, NODE_ADDRESSES, NODE_IP, LabContext
+from visio_lab.programs import image_pattern
 
 SIMULATED_POD_CIDR = "10.244.0.1/17"
 """The lower half of the pod range is KWOK's; the upper half belongs to process pods (sandbox.py)."""
 JOB_SECONDS = 0.5
 LEASE_S = 200
 
-PROCESS_POD = f'.spec | (.containers, .initContainers // [])[] | .image | select(test("{PROCESS_IMAGE_PATTERN}"))'
 READY = '.status.conditions[]? | select(.type == "Ready") | .status'
 
-NODE_STATUS = """
-{{ $now := Now }}
+_ADDRESSES = "".join(
+    f'{{{{ if eq .metadata.name "{name}" }}}}{{{{ $address = "{address}" }}}}{{{{ end }}}}'
+    for name, address in NODE_ADDRESSES.items()
+)
+NODE_STATUS = f"""
+{{{{ $now := Now }}}}
+{{{{ $address := NodeIP }}}}
+{_ADDRESSES}
 conditions:
-{{ range NodeConditions }}
-- type: {{ .type | Quote }}
-  status: {{ .status | Quote }}
-  reason: {{ .reason | Quote }}
-  message: {{ .message | Quote }}
-  lastHeartbeatTime: {{ $now | Quote }}
-  lastTransitionTime: {{ or $.metadata.creationTimestamp $now | Quote }}
-{{ end }}
+{{{{ range NodeConditions }}}}
+- type: {{{{ .type | Quote }}}}
+  status: {{{{ .status | Quote }}}}
+  reason: {{{{ .reason | Quote }}}}
+  message: {{{{ .message | Quote }}}}
+  lastHeartbeatTime: {{{{ $now | Quote }}}}
+  lastTransitionTime: {{{{ or $.metadata.creationTimestamp $now | Quote }}}}
+{{{{ end }}}}
 addresses:
-- {type: InternalIP, address: {{ NodeIP | Quote }}}
-- {type: Hostname, address: {{ NodeName | Quote }}}
+- {{type: InternalIP, address: {{{{ $address | Quote }}}}}}
+- {{type: Hostname, address: {{{{ NodeName | Quote }}}}}}
+daemonEndpoints:
+  kubeletEndpoint:
+    Port: {KUBELET_PORT}
 phase: Running
 """
 
@@ -125,9 +133,15 @@ def kwok_argv(binary: Path, inner_kubeconfig: Path, config: Path) -> list[str]:
     ]
 
 
-def stage_manifests() -> list[dict[str, Any]]:
+def process_pod(ctx: LabContext) -> str:
+    """A jq expression that finds something in process pods, and nothing in others."""
+    images = image_pattern(ctx.real_images)
+    return f'.spec | (.containers, .initContainers // [])[] | .image | select(test("{images}"))'
+
+
+def stage_manifests(ctx: LabContext) -> list[dict[str, Any]]:
     """The Stage objects for KWOK's configuration file, one document each."""
-    alive, not_process = _without(".metadata.deletionTimestamp"), _without(PROCESS_POD)
+    alive, not_process = _without(".metadata.deletionTimestamp"), _without(process_pod(ctx))
     return [
         _stage("node-ready", "Node", [_not_in(READY, "True")], {"statusTemplate": NODE_STATUS}),
         _stage(

@@ -21,7 +21,15 @@ from typing import Any
 import aiohttp
 
 from visio_lab import control_plane
-from visio_lab.context import API_PORT, CLUSTER_DOMAIN, DNS_SERVICE_IP, NODE_IP, LabContext, load_context
+from visio_lab.context import (
+    API_PORT,
+    CLUSTER_DOMAIN,
+    DNS_SERVICE_IP,
+    NODE_ADDRESSES,
+    NODE_IP,
+    LabContext,
+    load_context,
+)
 from visio_lab.control_plane import Component
 from visio_lab.errors import LabError
 from visio_lab.state import LabState, write_state
@@ -96,9 +104,9 @@ async def start(ctx: LabContext, listener_fd: int, watched: set[asyncio.Task[Any
     async with open_api(ctx) as api:
         await until(api_ready(api))
         begin("starting controllers, scheduler and kwok")
-        stages, pod_network, processes, cloud = await programs
+        stages, pod_network, node_ports, processes, cloud = await programs
         config = ctx.directory / "config" / "kwok.yaml"
-        config.write_text("---\n".join(json.dumps(each) + "\n" for each in stages.stage_manifests()))
+        config.write_text("---\n".join(json.dumps(each) + "\n" for each in stages.stage_manifests(ctx)))
         for component in (
             control_plane.kube_controller_manager(ctx.directory),
             control_plane.kube_scheduler(ctx.directory),
@@ -108,18 +116,30 @@ async def start(ctx: LabContext, listener_fd: int, watched: set[asyncio.Task[Any
         keep("cloud", cloud.run_cloud(ctx))
         begin("starting kube-proxy and cluster DNS")
         await pod_network.start_network(ctx)
+        keep("node-ports", node_ports.run_node_ports(ctx))
         keep("pods", processes.run_pods(ctx))
         begin("waiting for the nodes")
         await until(workers_ready(api))
         await until(service_accounts_ready(api))
+    if ctx.real_pods:
+        begin("starting the front door")
+        await install_front_door(ctx)
     begin("ready")
 
 
-def load_programs() -> tuple[Any, Any, Any, Any]:
-    """The lab's other programs: KWOK stages, pod network, process pods and cloud."""
-    from visio_lab import cloud, pod_network, processes, stages
+def load_programs() -> tuple[Any, Any, Any, Any, Any]:
+    """The lab's other programs: KWOK stages, pod network, node ports, process pods and cloud."""
+    from visio_lab import cloud, node_ports, pod_network, processes, stages
 
-    return stages, pod_network, processes, cloud
+    return stages, pod_network, node_ports, processes, cloud
+
+
+async def install_front_door(ctx: LabContext) -> None:
+    """What public names lead to: the pods of namespace lab-system."""
+    from visio_lab import api, front_door
+
+    async with api.open_api(ctx) as opened:
+        await front_door.install(ctx, opened)
 
 
 async def set_up_network(ctx: LabContext) -> None:
@@ -131,7 +151,12 @@ async def set_up_network(ctx: LabContext) -> None:
     resolver.write_text(f"nameserver {DNS_SERVICE_IP}\nsearch svc.{CLUSTER_DOMAIN} {CLUSTER_DOMAIN}\noptions ndots:5\n")
     commands = [
         "ip link set lo up",
-        f"ip addr add {ctx.node_ip}/32 dev lo",
+        *(f"ip addr add {address}/32 dev lo" for address in NODE_ADDRESSES.values()),
+        # WebRTC clients, which may run beside the pods, do not use the addresses of loopback.
+        "ip link add node0 type veth peer name node1",
+        "ip link set node0 up",
+        "ip link set node1 up",
+        f"ip addr add {ctx.node_ip}/32 dev node0",
         f"ip route add default dev lo src {ctx.node_ip}",
     ]
     if Path("/etc/resolv.conf").exists():

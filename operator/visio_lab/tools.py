@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from visio_lab.go_build import build_module
+from visio_lab.go_build import build_module, local_programs
 from visio_lab.locks import locked
 from visio_lab.progress import Progress, Step
 
@@ -27,7 +27,8 @@ class Tool:
     """One Go module with the programs it gives.
 
     `cold_build_s`: seconds of a build with empty caches on MEASURED_CORES cores. `renamed`: the names that `go build`
-    chooses for programs (the last element of the import path) where that is not the program's own name.
+    chooses for programs (the last element of the import path) where that is not the program's own name. `real_pods`:
+    needed only by a lab whose pods are all real processes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Tool:
     cold_build_s: float
     linker_flags: str = ""
     renamed: dict[str, str] = field(default_factory=dict)
+    real_pods: bool = False
 
     @property
     def module(self) -> Path:
@@ -42,6 +44,7 @@ class Tool:
         return MODULES / self.name
 
 
+LIVEKIT_NAMES = {"server": "livekit-server", "egressstandin": "egress-standin"}
 KUBERNETES = "v1.37.2"
 ETCD = "v3.7.3"
 TOOLS = (
@@ -56,6 +59,15 @@ TOOLS = (
     Tool("kwok", ("kwok",), 90),
     Tool("helm", ("helm",), 130),
     Tool("coredns", ("coredns",), 160),
+    Tool(
+        "livekit",
+        ("livekit-server", *(LIVEKIT_NAMES.get(each.name, each.name) for each in local_programs(MODULES / "livekit"))),
+        85,
+        renamed=LIVEKIT_NAMES,
+        real_pods=True,
+    ),
+    Tool("versitygw", ("versitygw",), 65, real_pods=True),
+    Tool("traefik", ("traefik",), 330, real_pods=True),
 )
 ASSETS = {
     "kube-apiserver": (("--version",), KUBERNETES),
@@ -72,8 +84,11 @@ def cache_root() -> Path:
 
 
 def key(tool: Tool) -> str:
-    """First 12 hex digits of the SHA-256 of go.mod and go.sum: the same key means the same source, to the byte."""
-    digest = hashlib.sha256((tool.module / "go.mod").read_bytes() + (tool.module / "go.sum").read_bytes())
+    """First 12 hex digits of the SHA-256 of go.mod, go.sum and the module's own files: same key, same source."""
+    own = [*sorted(tool.module.rglob("*.go")), *sorted(tool.module.glob("*.json"))]
+    digest = hashlib.sha256()
+    for file in (tool.module / "go.mod", tool.module / "go.sum", *own):
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -87,19 +102,21 @@ def is_built(tool: Tool) -> bool:
     return all(os.access(cached(tool) / binary, os.X_OK) for binary in tool.binaries)
 
 
-def ensure_tools(progress: Progress) -> dict[str, Path]:
+def ensure_tools(progress: Progress, *, real_pods: bool = False) -> dict[str, Path]:
     """The path of every program, built where missing; raises LabError when that is not possible.
 
-    Several processes may call this at once: one builds a tool, the others wait for it and show that they wait.
+    Programs that only `real_pods` need are left out without it. Several processes may call this at once: one builds a
+    tool, the others wait for it and show that they wait.
     """
     found = from_assets()
-    missing = [tool for tool in TOOLS if not set(tool.binaries) <= found.keys() and not is_built(tool)]
+    wanted = [tool for tool in TOOLS if real_pods or not tool.real_pods]
+    missing = [tool for tool in wanted if not set(tool.binaries) <= found.keys() and not is_built(tool)]
     estimate = Estimate({tool.name: tool.cold_build_s for tool in missing}, os.cpu_count() or MEASURED_CORES)
     for tool in missing:
         progress.update(Step(tool.name, "waiting", remaining_s=estimate.remaining_s()))
     for tool in missing:
         _ensure_built(tool, progress, estimate)
-    built = {binary: cached(tool) / binary for tool in TOOLS for binary in tool.binaries}
+    built = {binary: cached(tool) / binary for tool in wanted for binary in tool.binaries}
     return built | found
 
 

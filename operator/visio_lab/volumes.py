@@ -1,6 +1,8 @@
 """A pod's volumes as directories of the lab, and where each container sees them."""
 
 import os
+import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,13 +110,43 @@ def _fill(
         return
     else:
         raise ConfigError(f"volume {volume['name']}: the lab has no volumes of this kind")
+    files: Files = {}
     for source in sources:
-        for relative, content in volume_files(source, pod, objects, tokens).items():
-            file = directory / relative
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-            # The lab's one user stands for every user of a pod, so a file that some user may read must be its own.
-            file.chmod(int(body.get("defaultMode") or DEFAULT_MODE) | 0o400)
+        files |= volume_files(source, pod, objects, tokens)
+    # The lab's one user stands for every user of a pod, so a file that some user may read must be its own.
+    publish(directory, files, int(body.get("defaultMode") or DEFAULT_MODE) | 0o400)
+
+
+def publish(directory: Path, files: Files, mode: int) -> None:
+    """Show `files` in a volume's directory, all of them changing in one moment, as a kubelet does.
+
+    They lie in a folder beside, which the link `..data` names; each name in the volume is a link through that one.
+    """
+    data = directory / "..data"
+    before = data.resolve() if data.is_symlink() else None
+    if before and files == {
+        str(each.relative_to(before)): each.read_bytes() for each in before.rglob("*") if each.is_file()
+    }:
+        return
+    fresh = directory / f"..{time.time_ns()}"
+    for relative, content in files.items():
+        file = fresh / relative
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(mode)
+    fresh.mkdir(exist_ok=True)
+    coming = directory / "..data_tmp"
+    coming.symlink_to(fresh.name)
+    coming.replace(data)
+    names = {Path(relative).parts[0] for relative in files}
+    for name in names:
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(f"..data/{name}")
+    for entry in directory.iterdir():
+        if entry.is_symlink() and entry.name not in names and entry != data:
+            entry.unlink()
+    if before:
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def mounts(container: Json, directories: Mapping[str, Path], variables: Mapping[str, str]) -> list[Mount]:

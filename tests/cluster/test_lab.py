@@ -158,7 +158,7 @@ def test_a_lab_that_loses_a_process_ends_whole_and_says_so(tmp_path: Path, state
 def test_a_program_inside_sees_the_node_takes_signals_and_ends_with_the_lab(tmp_path: Path, state_home: Path) -> None:
     lab = labs.up(tmp_path / "lab")
     output = tmp_path / "output"
-    inside = lab.enter(["sh", "-c", 'ip -o addr show dev lo; pwd; echo "$WORD"'], env={"WORD": "hello"}, log=output)
+    inside = lab.enter(["sh", "-c", 'ip -o addr show; pwd; echo "$WORD"'], env={"WORD": "hello"}, log=output)
     assert inside.wait(timeout=20) == 0
     assert "192.168.250.1/32" in output.read_text()
     assert output.read_text().splitlines()[-2:] == [str(Path.cwd()), "hello"]
@@ -228,9 +228,23 @@ def test_a_missing_dependency_is_one_line_and_exit_code_2(
     else:
         monkeypatch.setattr(tools, "TOOLS", ())
     monkeypatch.setattr(lab_commands.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]
-    code = lab_commands.up(argparse.Namespace(dir=None))
+    code = lab_commands.up(argparse.Namespace(dir=None, pods="control", visio_source=None))
     complaint = [line for line in capsys.readouterr().err.splitlines() if line.startswith("visio-operator")]
     assert code == 2
     assert len(complaint) == 1
     assert ("Go" if missing == "go" else "nft") in complaint[0]
     assert not labs.labs_root().exists()
+
+
+@pytest.mark.parametrize(
+    ("pods", "problem"),
+    [("control", "only a lab with real pods runs Visio: add --pods real"), ("real", "not a checkout of Visio")],
+)
+def test_a_source_that_cannot_run_is_refused_before_anything_starts(
+    pods: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab_commands.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]
+    arguments = argparse.Namespace(dir=tmp_path / "lab", pods=pods, visio_source=tmp_path)
+    assert lab_commands.up(arguments) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "lab").exists()

@@ -34,6 +34,10 @@ def create(lab: Any, space: str, *objects: dict[str, Any]) -> None:
     )
 
 
+def change(lab: Any, space: str, wanted: dict[str, Any]) -> None:
+    lab.kubectl("apply", "--server-side", "--force-conflicts", "-n", space, "-f", "-", input=json.dumps(wanted))
+
+
 def get(lab: Any, space: str, *what: str) -> dict[str, Any]:
     return json.loads(lab.kubectl("get", "-n", space, "-o", "json", *what))
 
@@ -158,6 +162,100 @@ def test_a_failing_liveness_probe_restarts_a_container(lab: Any, space: str) -> 
     until(
         lambda: get(lab, space, "pod", "sick")["status"].get("containerStatuses", [{}])[0].get("restartCount", 0) >= 1
     )
+
+
+def test_a_pod_in_its_nodes_network_is_reached_under_the_address_that_it_takes_for_its_nodes(
+    lab: Any, space: str
+) -> None:
+    """Several nodes share one machine here, so the address of such a pod stands for that of its node."""
+    address = {"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}
+    text = "import os, socket; print(os.environ['NODE_IP'], flush=True); socket.create_server(('', 7880)).accept()"
+    create(lab, space, pod("server", script(text, env=[address]), hostNetwork=True, restartPolicy="Never"))
+    found = until(lambda: log(lab, space, "server").strip())
+    status = get(lab, space, "pod", "server")["status"]
+    assert found == status["hostIP"] == status["podIP"]
+    client = lab.enter(["python3", "-c", f"import socket; socket.create_connection(('{found}', 7880), timeout=5)"])
+    assert client.wait(20) == 0
+    until(lambda: phase(lab, space, "server") == "Succeeded")
+
+
+def a_secret(value: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "word"}, "stringData": {"word": value}}
+
+
+def test_a_mounted_secret_follows_its_object_and_a_variable_follows_with_the_next_start(lab: Any, space: str) -> None:
+    """The volume changes under the running program; its environment is that of its own start."""
+    text = (
+        "import os, pathlib, time\n"
+        "while (word := pathlib.Path('/word/word').read_text()) != 'three':\n"
+        "    print(os.environ['WORD'], word, flush=True); time.sleep(0.2)\n"
+    )
+    variable = {"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "word", "key": "word"}}}
+    container = script(text, env=[variable], volumeMounts=[{"name": "word", "mountPath": "/word"}])
+    volumes = [{"name": "word", "secret": {"secretName": "word"}}]
+    create(lab, space, a_secret("one"), pod("reader", container, volumes=volumes))
+    until(lambda: "one one" in log(lab, space, "reader"))
+    change(lab, space, a_secret("two"))
+    until(lambda: "one two" in log(lab, space, "reader"), within_s=20)
+    change(lab, space, a_secret("three"))
+    until(lambda: get(lab, space, "pod", "reader")["status"]["containerStatuses"][0]["restartCount"])
+    change(lab, space, a_secret("four"))
+    until(lambda: "four four" in log(lab, space, "reader"), within_s=30)
+
+
+def test_logs_of_this_life_of_the_one_before_and_of_what_comes(lab: Any, space: str) -> None:
+    text = (
+        "import pathlib, time, uuid; print('life', uuid.uuid4(), flush=True); time.sleep(4); print('end', flush=True)"
+    )
+    create(lab, space, pod("speaker", script(text)))
+    until(
+        lambda: get(lab, space, "pod", "speaker")["status"].get("containerStatuses", [{}])[0].get("restartCount") == 1
+    )
+    until(lambda: log(lab, space, "speaker").count("life") == 2)
+    first, end, second = log(lab, space, "speaker").splitlines()[:3]
+    assert lab.kubectl("logs", "speaker", "-n", space).splitlines()[0] == second
+    assert lab.kubectl("logs", "speaker", "-n", space, "--previous").splitlines() == [first, end]
+    assert lab.kubectl("logs", "speaker", "-n", space, "--follow").splitlines() == [second, "end"]
+    played = {"image": "example.org/other:1"}
+    create(lab, space, pod("played", played))
+    until(lambda: phase(lab, space, "played") == "Running")
+    with pytest.raises(Exception, match="the lab plays this container"):
+        lab.kubectl("logs", "played", "-n", space)
+
+
+def test_the_last_words_of_a_container_stand_in_its_status(lab: Any, space: str) -> None:
+    told = "open('/dev/termination-log', 'w').write('as asked'); raise SystemExit(3)"
+    logged = script("print('no such database'); raise SystemExit(4)", terminationMessagePolicy="FallbackToLogsOnError")
+    create(lab, space, pod("told", script(told), restartPolicy="Never"), pod("logged", logged, restartPolicy="Never"))
+    for name, code, message in (("told", 3, "as asked"), ("logged", 4, "no such database\n")):
+        until(lambda name=name: phase(lab, space, name) == "Failed")
+        ended = get(lab, space, "pod", name)["status"]["containerStatuses"][0]["state"]["terminated"]
+        assert (ended["exitCode"], ended["message"]) == (code, message)
+
+
+def test_a_container_is_the_user_that_its_pod_names_and_cannot_become_root(lab: Any, space: str) -> None:
+    text = (
+        "import os, pathlib, pwd, socket\n"
+        "print(os.getuid(), os.getgid(), pwd.getpwuid(os.getuid()).pw_name, pathlib.Path('/data').stat().st_uid)\n"
+        "pathlib.Path('/data/new').write_text('x')\n"
+        "socket.create_server(('', 80)).close()\n"
+        "print([each.name for each in pathlib.Path('/proc').iterdir() if each.name.isdecimal()], os.getpid())\n"
+        "status = pathlib.Path('/proc/self/status').read_text().splitlines()\n"
+        "print([line.split()[1] for line in status if line.startswith(('CapEff', 'NoNewPrivs'))])\n"
+        "try: os.setuid(0)\n"
+        "except OSError as error: print(error.strerror)\n"
+    )
+    security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
+    container = script(text, securityContext=security, volumeMounts=[{"name": "data", "mountPath": "/data"}])
+    spec = {"securityContext": {"runAsUser": 1001, "runAsGroup": 127}, "volumes": [{"name": "data", "emptyDir": {}}]}
+    create(lab, space, pod("user", container, restartPolicy="Never", **spec))
+    until(lambda: phase(lab, space, "user") in ("Succeeded", "Failed"))
+    assert log(lab, space, "user").splitlines() == [
+        "1001 127 visio 1001",
+        "['1'] 1",
+        "['0000000000000000', '1']",
+        "Invalid argument",
+    ]
 
 
 def test_a_sold_node_has_its_gpu_later_and_takes_its_pods_along_when_returned(lab: Any, space: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from visio_lab.cloud_nodes import capacity, gpus, lead_factor, pool_node, zone_o
 from visio_lab.container_env import ConfigError, environment, expand, references, resource
 from visio_lab.container_init import to_mirror
 from visio_lab.container_process import Container, kept_paths, play
-from visio_lab.context import LabContext
+from visio_lab.context import NODE_ADDRESSES, REAL_IMAGES, LabContext
+from visio_lab.node_ports import ruleset
 from visio_lab.pod_status import phase, pod_status
-from visio_lab.programs import has_program, is_process_pod, program
-from visio_lab.stages import PROCESS_POD, stage_manifests
-from visio_lab.volumes import make_volumes, mounts
+from visio_lab.programs import has_program
+from visio_lab.stages import stage_manifests
+from visio_lab.volumes import make_volumes, mounts, publish
 
 CTX = LabContext(
     directory=Path("/lab"),
@@ -28,6 +30,7 @@ CTX = LabContext(
     python="python",
     visio_operator_command=("visio",),
 )
+REAL = replace(CTX, real_images=REAL_IMAGES)
 
 
 def a_pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -126,7 +129,8 @@ def test_volumes_become_directories_with_the_chosen_files(tmp_path: Path) -> Non
     found = make_volumes(pod, tmp_path / "pod", tmp_path / "claims", objects, {"": "jwt"})
     assert (found["all"] / "k").read_bytes() == b"v"
     assert (found["all"] / "k").stat().st_mode & 0o777 == 0o400
-    assert [str(each.relative_to(found["one"])) for each in found["one"].rglob("*.conf")] == ["sub/b.conf"]
+    assert (found["one"] / "sub" / "b.conf").read_bytes() == b"1"
+    assert [each.name for each in found["one"].iterdir() if not each.name.startswith("..")] == ["sub"]
     assert (found["token"] / "token").read_text() == "jwt"
     assert (found["token"] / "ns").read_text() == "n"
     assert list(found["scratch"].iterdir()) == []
@@ -145,6 +149,17 @@ def test_a_volume_that_cannot_be_made_is_named(tmp_path: Path, volume: dict[str,
         make_volumes(a_pod({"name": "c"}, volumes=[volume]), tmp_path, tmp_path, {("ConfigMap", "cm"): {}}, {})
 
 
+def test_a_volume_changes_in_one_moment_and_only_when_it_says_something_else(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": b"1", "sub/b": b"2"}, 0o444)
+    first = (tmp_path / "..data").readlink()
+    publish(tmp_path, {"a": b"1", "sub/b": b"2"}, 0o444)
+    assert (tmp_path / "..data").readlink() == first
+    publish(tmp_path, {"a": b"3", "c": b"4"}, 0o444)
+    assert sorted(each.name for each in tmp_path.iterdir() if not each.name.startswith("..")) == ["a", "c"]
+    assert (tmp_path / "a").read_bytes() == b"3"
+    assert not (tmp_path / first).exists(), "what nobody sees any more is gone"
+
+
 def test_a_sub_path_is_mounted_alone_and_cannot_leave_its_volume(tmp_path: Path) -> None:
     (tmp_path / "redis.conf").write_text("")
     mount = {"name": "v", "mountPath": "/etc/redis/redis.conf", "subPath": "redis.conf", "readOnly": True}
@@ -160,70 +175,35 @@ def test_only_directories_that_lack_a_mount_path_are_replaced(tmp_path: Path) ->
     assert to_mirror(targets) == ["/etc", str(tmp_path.resolve())]
 
 
-@pytest.mark.parametrize(
-    ("image", "process"),
-    [
-        ("redis:8.2", True),
-        ("docker.io/library/redis@sha256:0", True),
-        ("registry.example:5000/visio/moshi-server:0.6.4", True),
-        ("docker.io/lasuite/whisper-api:v1.2.0", True),
-        ("registry.example/visio-operator", True),
-        ("docker.io/lasuite/meet-backend:v1.27.0", False),
-        ("livekit/livekit-server:v1.13.5", False),
-        ("bitnami/redis-exporter:1", False),
-        ("redis-stack/other:1", False),
-    ],
-)
-def test_a_pod_is_real_by_the_image_of_any_container(image: str, process: bool) -> None:
-    assert is_process_pod(a_pod({"name": "c", "image": image})) is process
-    assert is_process_pod(a_pod({"name": "c", "image": "x"}, initContainers=[{"name": "i", "image": image}])) is process
+def media_slice(*endpoints: tuple[str, str, bool, bool]) -> dict[str, Any]:
+    """Pods of the Service `media` by address, node, readiness and whether they serve."""
+    return {
+        "metadata": {"namespace": "n", "name": "media-1", "labels": {"kubernetes.io/service-name": "media"}},
+        "ports": [{"name": "udp", "port": 7882}],
+        "endpoints": [
+            {"addresses": [address], "nodeName": node, "conditions": {"ready": ready, "serving": serving}}
+            for address, node, ready, serving in endpoints
+        ],
+    }
 
 
-def test_kwok_leaves_process_pods_to_the_kubelet() -> None:
-    pod_stages = [each for each in stage_manifests() if each["spec"]["resourceRef"]["kind"] == "Pod"]
-    for stage in pod_stages:
-        expressions = stage["spec"]["selector"]["matchExpressions"]
-        assert {"key": PROCESS_POD, "operator": "DoesNotExist"} in expressions
-
-
-@pytest.mark.parametrize(
-    ("image", "command", "args", "argv"),
-    [
-        ("redis:8.2", [], [], ["redis-server"]),
-        ("redis:8.2", [], ["--appendonly", "yes"], ["redis-server", "--appendonly", "yes"]),
-        ("redis:8.2", ["sh", "-c", "exec redis-server"], [], ["sh", "-c", "exec redis-server"]),
-        ("r/visio-operator:1", [], ["captions-proxy", "--listen", "x"], ["visio", "captions-proxy", "--listen", "x"]),
-        ("r/visio-operator:1", ["visio-operator", "run"], [], ["visio", "run"]),
-        (
-            "r/moshi-server:0.6.4",
-            ["moshi-server"],
-            ["worker", "--port", "8080"],
-            ["python", "-m", "visio_lab.standins.kyutai", "worker", "--port", "8080"],
-        ),
-        (
-            "lasuite/whisper-api:v1.2.0",
-            ["python3", "main.py", "--model", "large-v3"],
-            [],
-            ["python", "-m", "visio_lab.standins.whisperx", "--model", "large-v3"],
-        ),
-        ("lasuite/whisper-api:main", [], [], ["python", "-m", "visio_lab.standins.whisperx"]),
-        (
-            "lasuite/meet-summary:v1.27.0",
-            ["celery"],
-            ["worker", "--pool=solo", "-Q", "transcribe-queue-v2"],
-            ["python", "-m", "visio_lab.standins.transcribe_worker", "-Q", "transcribe-queue-v2"],
-        ),
-        (
-            "lasuite/meet-agents:v1.27.0",
-            [],
-            ["python", "multi_user_transcriber.py", "start"],
-            ["python", "-m", "visio_lab.standins.agent"],
-        ),
-    ],
-)
-def test_each_image_has_its_program(image: str, command: list[str], args: list[str], argv: list[str]) -> None:
-    assert has_program({"image": image, "command": command, "args": args})
-    assert program(image, command, args, CTX) == argv
+def test_a_node_port_with_the_local_policy_leads_to_the_pods_of_its_node() -> None:
+    ports = [{"name": "udp", "protocol": "UDP", "port": 7882, "nodePort": 30400}]
+    spec = {"externalTrafficPolicy": "Local", "ports": ports}
+    service = {"metadata": {"namespace": "n", "name": "media"}, "spec": spec}
+    pods = media_slice(
+        ("10.0.0.1", "worker-a", True, True),
+        ("10.0.0.2", "worker-a", False, True),
+        ("10.0.0.3", "worker-b", False, True),
+        ("10.0.0.4", "worker-c", False, False),
+    )
+    rules = [line.strip() for line in ruleset([service], [pods]).splitlines() if "dport" in line]
+    assert [(rule.split()[2], rule.split("{ ")[1]) for rule in rules] == [
+        (NODE_ADDRESSES["worker-a"], "0 : 10.0.0.1 . 7882 }"),
+        (NODE_ADDRESSES["worker-b"], "0 : 10.0.0.3 . 7882 }"),
+    ], "the ready ones, and where there is none those that end"
+    shared = {**service, "spec": {**spec, "externalTrafficPolicy": "Cluster"}}
+    assert "dport" not in ruleset([shared], [pods]), "kube-proxy itself serves those"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +215,7 @@ def test_each_image_has_its_program(image: str, command: list[str], args: list[s
     ],
 )
 def test_other_containers_have_none(container: dict[str, Any]) -> None:
-    assert not has_program(container)
+    assert not has_program(container, CTX)
 
 
 def a_container(name: str, **spec: Any) -> Container:
@@ -308,7 +288,7 @@ def test_secret_values_are_bytes() -> None:
     secret = {"kind": "Secret", "data": {"k": base64.b64encode(b"\xff").decode()}}
     assert data_of(secret) == {"k": b"\xff"}
     assert data_of({"kind": "ConfigMap", "data": {"k": "v"}, "binaryData": None}) == {"k": b"v"}
-    assert json.loads(json.dumps(stage_manifests())) == stage_manifests()
+    assert json.loads(json.dumps(stage_manifests(CTX))) == stage_manifests(CTX)
 
 
 def test_unpacked_programs_stay_visible_where_a_volume_covers_the_cache(

@@ -63,8 +63,26 @@ def use_go(monkeypatch: pytest.MonkeyPatch, go: Path) -> None:
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_a_tool_is_cached_under_the_digest_of_its_module(tool: Tool, cache: Path) -> None:
     module = tools.MODULES / tool.name
-    digest = hashlib.sha256((module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()).hexdigest()
+    sources = [*sorted(module.rglob("*.go")), *sorted(module.glob("*.json"))]
+    files = [module / "go.mod", module / "go.sum", *sources]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     assert tools.cached(tool) == cache / f"{tool.name}-{digest[:12]}"
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_program_of_our_own_beside_a_tool_is_built_with_it(tool: Tool) -> None:
+    own = {file.parent.name for file in tool.module.glob("*/*.go") if "package main" in file.read_text().splitlines()}
+    assert {tool.renamed.get(name, name) for name in own} <= set(tool.binaries)
+
+
+def test_only_real_pods_need_the_programs_of_pods(cache: Path) -> None:
+    for tool in TOOLS:
+        if not tool.real_pods:
+            for binary in tool.binaries:
+                a_program(tools.cached(tool) / binary, "")
+    found = tools.ensure_tools(SilentProgress())
+    assert "livekit-server" not in found
+    assert "kube-apiserver" in found
 
 
 @pytest.mark.usefixtures("only_helm")

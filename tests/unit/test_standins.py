@@ -11,17 +11,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import aiohttp
 import msgpack
+import numpy as np
 import pytest
 from aiohttp import web
 
 from visio_lab.load import celery_message
-from visio_lab.standins import agent, kyutai, transcribe_worker, whisperx
+from visio_lab.standins import agent, kyutai, tone, transcribe_worker, whisperx
 
 STREAM = "/api/asr-streaming"
 KEY = {"kyutai-api-key": "key-1"}
@@ -60,9 +61,8 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
-def audio(first: float = 0.0, frames: int = 1) -> bytes:
-    pcm = [first] + [0.0] * (kyutai.FRAME_SAMPLES * frames - 1)
-    return msgpack.packb({"type": "Audio", "pcm": pcm})
+def audio(pcm: Sequence[float]) -> bytes:
+    return msgpack.packb({"type": "Audio", "pcm": list(pcm)}, use_single_float=True)
 
 
 async def receive(socket: aiohttp.ClientWebSocketResponse) -> dict[str, object]:
@@ -80,7 +80,7 @@ async def test_kyutai_tells_its_slots_as_strings_and_without_a_key(config: Path)
             assert (module["used_slots"], module["total_slots"]) == ("1", "2")
             assert module["path"] == STREAM
             async with session.get(url + "/metrics") as response:
-                assert "asr_open_channels 1" in await response.text()
+                assert 'asr_open_channels{handler="all"} 1' in await response.text()
         async with session.get(url + "/api/build_info") as response:
             assert response.status == 200
 
@@ -110,29 +110,34 @@ async def test_kyutai_refuses_a_stream_without_a_known_key(config: Path, headers
         assert refusal.value.status == 401
 
 
-async def test_kyutai_says_a_coded_word_after_its_delay_with_the_time_it_was_heard(config: Path) -> None:
+async def test_kyutai_says_a_word_after_its_delay_with_the_time_at_which_its_sound_began(config: Path) -> None:
     server = kyutai.Server(kyutai.read_config(config))
     async with serving(server.application()) as url, aiohttp.ClientSession() as session:
         socket = await session.ws_connect(url + STREAM, headers=KEY)
         await receive(socket)
-        await socket.send_bytes(audio(frames=10))
-        await socket.send_bytes(audio(7 / kyutai.CODE_SCALE))
-        await socket.send_bytes(audio(frames=6))
-        said = [await receive(socket) for _ in range(18)]
-    assert [each["type"] for each in said[:17]] == ["Step"] * 17
-    assert said[17] == {"type": "Word", "text": "w7", "start_time": pytest.approx(0.8)}
+        pcm = tone.encode_words(["w7"], lead=0.8, every=0.96)
+        await socket.send_bytes(audio(pcm[: len(pcm) // 2].tolist()))
+        await socket.send_bytes(audio(pcm[len(pcm) // 2 :].tolist()))
+        said = [await receive(socket) for _ in range(24)]
+    words = [(index, each) for index, each in enumerate(said) if each["type"] != "Step"]
+    # Ten frames of silence, five with the word's tones, six of delay; then the word and its end.
+    assert words == [
+        (21, {"type": "Word", "text": "w7", "start_time": 0.8}),
+        (22, {"type": "EndWord", "stop_time": 1.2}),
+    ]
 
 
-async def test_kyutai_numbers_the_words_of_audio_without_code(config: Path) -> None:
-    stream = kyutai.Stream(delay_frames=0)
-    said = stream.hear([0.0] * kyutai.FRAME_SAMPLES * 25)
-    assert [each["text"] for each in said if each["type"] == "Word"] == ["w1", "w2"]
+def test_kyutai_says_nothing_to_silence_noise_and_speech_without_tones() -> None:
+    noise = np.random.default_rng(1).normal(0, 0.2, 24_000 * 30).astype(np.float32)
+    for pcm in (np.zeros(24_000 * 5, np.float32), noise):
+        said = kyutai.Stream(delay_frames=0).hear(pcm)
+        assert {each["type"] for each in said} == {"Step"}
 
 
 async def test_kyutai_returns_a_marker_once_what_came_before_it_has_been_said() -> None:
     stream = kyutai.Stream(delay_frames=2)
     stream.mark(5)
-    said = stream.hear([0.0] * kyutai.FRAME_SAMPLES * 2)
+    said = stream.hear(np.zeros(kyutai.FRAME_SAMPLES * 2, np.float32))
     assert said[-1] == {"type": "Marker", "id": 5}
 
 

@@ -4,12 +4,13 @@ Each participant is one websocket to KYUTAI_STT_BASE_URL, opened once and never 
 stream means no captions for that person, as with the real plugin. The handshake may take up to 300 s, and audio waits
 meanwhile. SIGTERM: no new streams, those that run may end, at most an hour; a second SIGTERM ends it at once.
 
-The audio carries a code, a new number every second (standins/kyutai.py), so that every word can be checked: one that
-never came counts as missed, one that came twice as repeated.
+The audio says a new number every second, in tones (standins/tone.py), so that every word can be checked: one that never
+came counts as missed, one that came twice as repeated.
 """
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -19,7 +20,8 @@ import aiohttp
 import msgpack
 from aiohttp import WSMsgType, web
 
-from visio_lab.standins.kyutai import CODE_SCALE, FRAME_S, FRAME_SAMPLES, KEY_HEADER
+from visio_lab.standins.kyutai import FRAME_S, KEY_HEADER
+from visio_lab.standins.tone import encode_words
 
 PORT = 8081
 HANDSHAKE_S = 300.0
@@ -159,11 +161,12 @@ class Agent:
             await asyncio.wait(self.streams, timeout=DRAIN_S)
 
 
+@functools.lru_cache(maxsize=64)
 def audio(code: int) -> bytes:
-    """One message of MESSAGE_FRAMES frames; a code of 0 is silence."""
-    pcm: list[float] = [0] * (FRAME_SAMPLES * MESSAGE_FRAMES)
-    pcm[0] = code / CODE_SCALE
-    packed: bytes = msgpack.packb({"type": "Audio", "pcm": pcm}, use_single_float=True)
+    """One message of MESSAGE_FRAMES frames that says a number; a code of 0 is silence."""
+    words = [f"w{code}"] if code else []
+    pcm = encode_words(words, every=0.5, lead=0.0 if code else 0.5)[: round(MESSAGE_S * 24_000)]
+    packed: bytes = msgpack.packb({"type": "Audio", "pcm": pcm.tolist()}, use_single_float=True)
     return packed
 
 

@@ -2,7 +2,8 @@
 
 The real handler is asynchronous around blocking inference (suitenumerique/meet-whisperx v1.2.0), so a running
 transcription also blocks /health. The work takes the audio's length divided by LAB_REALTIME_FACTOR (default 14, the
-whole chain with diarization on a 24 GB card as measured by NISV). The file must be a WAV file.
+whole chain with diarization on a 24 GB card as measured by NISV). Instead of a model it hears the code of tones of
+standins/tone.py; sound without the code becomes segments of half a minute that say how long they are.
 """
 
 import argparse
@@ -10,11 +11,29 @@ import io
 import os
 import time
 import wave
+from typing import Any
 
+import av
+import numpy as np
 from aiohttp import web
+from av.audio.resampler import AudioResampler
+from av.error import FFmpegError
+
+from visio_lab.standins.environment import Environment
+from visio_lab.standins.tone import RATE, WORD_S, Decoder
 
 REALTIME_FACTOR = 14.0
 LANGUAGES = ("en", "fr", "nl", "de")
+SEGMENT_S = 30.0
+PAUSE_S = 1.0
+"""Silence after which another segment begins."""
+AUDIBLE_RATE = 8_000
+"""Samples a second below which a file is only as long as speech, and holds none."""
+SPEAKER = "SPEAKER_00"
+
+Json = dict[str, Any]
+Word = tuple[int, float]
+"""A number of the code and the second at which its sound began."""
 
 
 class Server:
@@ -60,21 +79,71 @@ class Server:
         if not isinstance(file, web.FileField):
             return web.json_response({"detail": "file is missing"}, status=422)
         try:
-            seconds = audio_seconds(file.file.read())
+            seconds, words = hear(file.file.read())
         except ValueError as error:
             return web.json_response({"detail": str(error)}, status=400)
         time.sleep(seconds / self.realtime_factor)  # blocking everything is the flaw to be played
-        segment = {"start": 0.0, "end": seconds, "text": f"{seconds:.0f} seconds", "speaker": "SPEAKER_00"}
-        return web.json_response({"text": segment["text"], "language": wanted or "fr", "segments": [segment]})
+        segments = spoken(words) or silent(seconds)
+        return web.json_response(
+            {
+                "text": " ".join(each["text"] for each in segments),
+                "language": wanted or "fr",
+                "segments": segments,
+                "word_segments": [word for each in segments for word in each["words"]],
+            }
+        )
 
 
-def audio_seconds(content: bytes) -> float:
-    """Length of a WAV file in seconds. Raises ValueError when it is none."""
+def spoken(words: list[Word]) -> list[Json]:
+    """Segments of words with no long pause between them, each with its words and their times."""
+    segments: list[Json] = []
+    for number, start in words:
+        word = {"word": f"w{number}", "start": start, "end": round(start + WORD_S, 2), "score": 1.0, "speaker": SPEAKER}
+        if not segments or start - segments[-1]["end"] > PAUSE_S:
+            segments.append({"start": start, "text": "", "speaker": SPEAKER, "words": []})
+        segments[-1]["words"].append(word)
+        segments[-1]["end"], segments[-1]["text"] = word["end"], f"{segments[-1]['text']} {word['word']}".strip()
+    return segments
+
+
+def silent(seconds: float) -> list[Json]:
+    """Segments of sound that says nothing: as many as a transcript of that length has."""
+    count = max(1, -(-round(seconds) // round(SEGMENT_S)))
+    bounds = [(index * SEGMENT_S, min((index + 1) * SEGMENT_S, seconds)) for index in range(count)]
+    return [
+        {"start": start, "end": end, "text": f"{end - start:.0f} seconds", "speaker": SPEAKER, "words": []}
+        for start, end in bounds
+    ]
+
+
+def hear(content: bytes) -> tuple[float, list[Word]]:
+    """Length in seconds of a sound file of any kind, and the words in it. Raises ValueError when it is none."""
+    if content[:4] == b"RIFF" and (slow := _slow_seconds(content)):
+        return slow, []
+    decoder, heard, samples = Decoder(), list[Word](), 0
+    try:
+        with av.open(io.BytesIO(content), "r") as container:
+            resampler = AudioResampler(format="flt", layout="mono", rate=RATE)
+            for frame in container.decode(audio=0):
+                for piece in resampler.resample(frame):
+                    pcm = piece.to_ndarray().astype(np.float32).reshape(-1)
+                    samples += pcm.size
+                    heard += decoder.hear(pcm)
+    except (FFmpegError, IndexError, ValueError) as error:
+        raise ValueError(f"the file is not audio: {error}") from None
+    if not samples:
+        raise ValueError("the file is not audio: it holds no sample")
+    return samples / RATE, heard
+
+
+def _slow_seconds(content: bytes) -> float:
+    """Length of a WAV file whose samples are too few to be heard, else 0."""
     try:
         with wave.open(io.BytesIO(content)) as audio:
-            return float(audio.getnframes() / audio.getframerate())
-    except (wave.Error, EOFError, ZeroDivisionError) as error:
-        raise ValueError(f"the file is not audio: {error}") from None
+            seconds = audio.getnframes() / audio.getframerate()
+            return seconds if audio.getframerate() < AUDIBLE_RATE else 0.0
+    except (wave.Error, EOFError, ZeroDivisionError):
+        return 0.0
 
 
 def silence(seconds: int) -> bytes:
@@ -93,13 +162,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="whisper-api", description=__doc__)
     parser.add_argument("--model", default=os.environ.get("TRANSCRIBE_MODEL", "large-v2"))
     arguments = parser.parse_args()
-    for required in ("API_KEY", "HF_TOKEN"):
-        if not os.environ.get(required):
-            raise SystemExit(f"{required} is required")
+    environment = Environment(os.environ)
+    # Without the second the gated models of the diarization cannot be downloaded.
+    key, _ = environment.text("API_KEY"), environment.text("HF_TOKEN")
     factor = float(os.environ.get("LAB_REALTIME_FACTOR") or REALTIME_FACTOR)
-    server = Server(arguments.model, os.environ["API_KEY"], factor)
+    server = Server(arguments.model, key, factor)
     # As with uvicorn, SIGTERM ends it after the running request, whatever that takes.
-    port = int(os.environ.get("PORT", "8000"))
+    port = environment.number("PORT", 8000)
     web.run_app(server.application(), port=port, access_log=None, shutdown_timeout=3600, print=None)
 
 

@@ -1,0 +1,150 @@
+"""Visio's own programs from a checkout of suitenumerique/meet, in place of their stand-ins (`--visio-source DIR`).
+
+What is needed of the checkout is copied into the cache and set up there once: an environment from PyPI for each of
+backend, summary and agents, and the front end by Node's npm. Nothing of it is part of this project.
+Visio asks for a newer Python than 3.11, on which its programs run all the same; their dependencies are those that they
+name, with kombu as they lock it.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from visio_lab.context import LabContext
+from visio_lab.errors import LabError
+from visio_lab.locks import locked
+from visio_lab.progress import Progress, Step
+from visio_lab.tools import cache_root
+
+PROGRAMS = {"meet-backend": "backend", "meet-summary": "summary", "meet-agents": "agents"}
+"""Image repository to the folder of its source below `src`."""
+FURTHER = {"agents": ("httpx",)}
+"""What a program imports and does not name."""
+LEFT_OUT = shutil.ignore_patterns("node_modules", "dist", "__pycache__", ".venv", "tests")
+GUNICORN = Path("docker", "files", "usr", "local", "etc", "gunicorn", "meet.py")
+STATIC_FILES = "DJANGO_STORAGES_STATICFILES_BACKEND=django.contrib.staticfiles.storage.StaticFilesStorage"
+"""Visio collects static files into a fixed folder of its image; without them the administration lacks its looks."""
+DONE = "complete"
+
+
+def prepared(source: Path) -> Path:
+    """The folder in the cache that holds the checkout's programs, whether or not it is there yet.
+
+    Raises LabError when `source` is no checkout of Visio.
+    """
+    if not (source / "src" / "backend" / "manage.py").is_file():
+        raise LabError(
+            f"{source} is no checkout of suitenumerique/meet: it lacks src/backend/manage.py; "
+            "name the folder that `git archive TAG | tar x` filled"
+        )
+    return cache_root() / "visio-source" / _digest(source)
+
+
+def prepare(source: Path, progress: Progress) -> Path:
+    """Set the checkout's programs up, once for its content; returns their folder. Raises LabError."""
+    target = prepared(source)
+
+    def waiting(holder: str) -> None:
+        progress.update(Step("visio", f"waiting for process {holder}, which sets it up"))
+
+    with locked(target.parent / f"{target.name}.lock", waiting):
+        if not (target / DONE).exists():
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir(parents=True)
+            steps = [*PROGRAMS.values(), "frontend"]
+            for index, name in enumerate(steps):
+                progress.update(Step("visio", f"setting up {name}", fraction=index / len(steps)))
+                shutil.copytree(source / "src" / name, target / name, ignore=LEFT_OUT)
+                if name == "frontend":
+                    _build_frontend(target)
+                else:
+                    _install(source, target, name)
+            _complete_backend(source, target)
+            (target / DONE).touch()
+    progress.update(Step("visio", "done"))
+    return target
+
+
+def program(image: str, words: Sequence[str], ctx: LabContext) -> list[str] | None:
+    """How Visio's own program is started for an image's command line; None for images that are not Visio's."""
+    if ctx.visio_source is None:
+        return None
+    home = prepared(ctx.visio_source)
+    if image == "meet-frontend":
+        return [ctx.python, "-m", "visio_lab.standins.frontend", *words, "--pages", str(home / "frontend" / "dist")]
+    if image not in PROGRAMS:
+        return None
+    name = PROGRAMS[image]
+    path = f"{home / 'venvs' / name / 'bin'}:/usr/local/bin:/usr/bin:/bin"
+    variables = [f"PATH={path}", "PYTHONDONTWRITEBYTECODE=1"]
+    if name == "backend":
+        variables.append(STATIC_FILES)
+    argv = [str(home / "gunicorn.py") if word.endswith("/gunicorn/meet.py") else word for word in words]
+    if image == "meet-agents" and not argv:
+        argv = ["python", "multi_user_transcriber.py", "start"]
+    # The lab's own code has no place in the search path of a program that is not ours.
+    return ["env", "-u", "PYTHONPATH", "-C", str(home / name), *variables, *argv]
+
+
+@cache
+def _digest(source: Path) -> str:
+    """Twelve digits that change with any file that is used."""
+    digest = hashlib.sha256(sys.version.encode())
+    for name in (*PROGRAMS.values(), "frontend"):
+        root = source / "src" / name
+        for folder, folders, files in os.walk(root):
+            folders[:] = sorted(set(folders) - {"node_modules", "dist", "__pycache__", ".venv", "tests"})
+            for file in sorted(files):
+                path = Path(folder, file)
+                digest.update(str(path.relative_to(source)).encode())
+                digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:12]
+
+
+def _install(source: Path, target: Path, name: str) -> None:
+    """An environment with the dependencies that a program names."""
+    project = tomllib.loads((source / "src" / name / "pyproject.toml").read_text())["project"]
+    venv = target / "venvs" / name
+    _run(["uv", "venv", "--quiet", "--python", sys.executable, str(venv)], target)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        constraints.write(_kombu(source))
+        constraints.flush()
+        wanted = [*project["dependencies"], *FURTHER.get(name, ())]
+        _run(["uv", "pip", "install", "--quiet", "--python", str(venv), "-c", constraints.name, *wanted], target)
+
+
+def _kombu(source: Path) -> str:
+    """Newer releases of kombu want another redis than Visio's programs name."""
+    lock = source / "src" / "backend" / "uv.lock"
+    packages = tomllib.loads(lock.read_text())["package"] if lock.is_file() else []
+    return "".join(f"kombu=={one['version']}\n" for one in packages if one["name"] == "kombu")
+
+
+def _complete_backend(source: Path, target: Path) -> None:
+    """What the image adds to the source: gunicorn's configuration."""
+    text = (source / GUNICORN).read_text().replace('python_path = "/app"', f'python_path = "{target / "backend"}"')
+    (target / "gunicorn.py").write_text(text)
+
+
+def _build_frontend(target: Path) -> None:
+    folder = target / "frontend"
+    for argv in (["npm", "ci", "--no-audit", "--no-fund"], ["npx", "panda", "codegen"], ["npx", "vite", "build"]):
+        _run(argv, folder)
+    shutil.rmtree(folder / "node_modules")
+
+
+def _run(argv: list[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise LabError(f"{argv[0]} is not installed; --visio-source needs uv, Node and npm") from None
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise LabError(f"{' '.join(argv[:3])} failed for Visio: {lines[-1][:300] if lines else 'it said nothing'}")
