@@ -11,6 +11,7 @@ from visio_operator.api.spec import API_VERSION, KIND, VisioDeploymentSpec
 from visio_operator.plan.images import as_release
 from visio_operator.plan.order import GPU_PARTS, fixed_size, part_set
 from visio_operator.plan.plan import PartPlan, Plan, Release
+from visio_operator.plan.preflight import connections_digest
 from visio_operator.plan.secrets import secret_needs
 from visio_operator.workloads.common import Manifest, Site
 from visio_operator.workloads.render import render
@@ -88,7 +89,11 @@ class DeploymentBuilder:
         return self.having(sfu={"network": network, "hostNetwork": host_network})
 
     def on_gateway_api(self) -> DeploymentBuilder:
-        gateway = {"className": "cilium", "tls": {"secretRef": {"name": "public-tls"}}}
+        """By a controller of which nothing is known but the standard."""
+        return self.routed_by("other", className="cilium", recordingDownloads=False)
+
+    def routed_by(self, controller: str, **fields: Any) -> DeploymentBuilder:
+        gateway = {"controller": controller, "tls": {"secretRef": {"name": "public-tls"}}, **fields}
         return self.without("gateway").having(gateway=gateway)
 
     def overriding(self, part: str, **changes: Any) -> DeploymentBuilder:
@@ -147,7 +152,12 @@ def healthy_plan(site: Site) -> Plan:
     parts = {
         part: PartPlan(part, floors[part] if part in GPU_PARTS else fixed_size(spec, part)) for part in part_set(spec)
     }
-    return Plan(release=release(spec), parts=parts, secrets=secret_needs(site.name, spec))
+    return Plan(
+        release=release(spec),
+        parts=parts,
+        secrets=secret_needs(site.name, spec),
+        connections=connections_digest(spec, {}),
+    )
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

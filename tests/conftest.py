@@ -14,6 +14,7 @@ _numbers = itertools.count(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="rewrite the golden files from what is rendered now")
+    parser.addoption("--moshi-server", type=Path, help="also hold this binary of Kyutai's server to the contract suite")
     parser.addoption("--every-write", action="store_true", help="kill the operator after each write, not after a few")
 
 
@@ -35,6 +36,38 @@ def lab(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
         yield running
     finally:
         labs.down(running.directory)
+
+
+@pytest.fixture(scope="session")
+def _real_pods_lab(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[object]:
+    from visio_lab import lab as labs
+    from visio_lab.progress import open_progress
+
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled(), open_progress() as progress:
+        running = labs.up(tmp_path_factory.mktemp("lab") / "real", progress=progress, pods="real")
+    try:
+        yield running
+    finally:
+        labs.down(running.directory)
+
+
+@pytest.fixture(scope="session")
+def real_operator(_real_pods_lab) -> Iterator[object]:  # type: ignore[no-untyped-def]
+    """The operator of the real laboratory, which a test may stop and has to start again."""
+    from visio_lab.operator_process import Restartable, install_operator
+
+    install_operator(_real_pods_lab)
+    operator = Restartable(_real_pods_lab)
+    operator.start()
+    yield operator
+    operator.stop()
+
+
+@pytest.fixture(scope="session")
+def real_lab(_real_pods_lab, real_operator) -> object:  # type: ignore[no-untyped-def]
+    """A laboratory in which every pod of the platform is a real process, with its front door and an operator."""
+    return _real_pods_lab
 
 
 @pytest.fixture(scope="session")

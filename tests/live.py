@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 OWNED_KINDS = (
     "deployments.apps,statefulsets.apps,jobs.batch,cronjobs.batch,services,configmaps,secrets,serviceaccounts,"
-    "persistentvolumeclaims,poddisruptionbudgets.policy,networkpolicies.networking.k8s.io,ingresses.networking.k8s.io"
+    "persistentvolumeclaims,poddisruptionbudgets.policy,networkpolicies.networking.k8s.io,ingresses.networking.k8s.io,"
+    "horizontalpodautoscalers.autoscaling"
 )
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 

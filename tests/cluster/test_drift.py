@@ -67,7 +67,8 @@ def _time_until(check) -> float:
 @pytest.mark.parametrize(
     ("kind", "part", "patch", "path"),
     [
-        ("deployment", "backend", '{"spec":{"replicas":7}}', ("spec", "replicas")),
+        ("deployment", "backend", '{"spec":{"revisionHistoryLimit":7}}', ("spec", "revisionHistoryLimit")),
+        ("horizontalpodautoscaler", "backend", '{"spec":{"maxReplicas":77}}', ("spec", "maxReplicas")),
         ("deployment", "frontend", '{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":7}}}}',
          ("spec", "template", "spec", "terminationGracePeriodSeconds")),
         ("service", "backend", '{"spec":{"ports":[{"port":80,"targetPort":9999}]}}', ("spec", "ports")),

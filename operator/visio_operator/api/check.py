@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from .controllers import unroutable
 from .documents import Document, YamlError, read_documents
 from .explain import did_you_mean, explain, show
 from .fields import Model
@@ -88,7 +89,10 @@ def check_object(
     if model is VisioDeployment and not any(
         problem.field in ("(object)", "spec", "spec.version") for problem in problems
     ):
-        problems += _unknown_version(content, load_releases() if ladder is None else ladder)
+        known = load_releases() if ladder is None else ladder
+        problems += _unknown_version(content, known)
+        if not problems:
+            problems += _beyond_the_controller(content, known)
     return sorted(set(problems), key=lambda problem: (problem.field, problem.problem))
 
 
@@ -127,6 +131,13 @@ def _unknown_version(content: Mapping[str, Any], ladder: Sequence[ReleaseEntry])
             f"{version} is not in the release ladder ({known[0]} to {known[-1]})",
             f"the nearest is {nearest}; a VisioRelease object can add another",
         )
+
+
+def _beyond_the_controller(content: Mapping[str, Any], ladder: Sequence[ReleaseEntry]) -> Iterator[Problem]:
+    spec = VisioDeployment.model_validate(content).spec
+    release = find_release(ladder, spec.version)
+    for found in unroutable(spec, release.settings if release is not None else {}):
+        yield Problem(f"spec.{found.field}", found.problem, found.next_step)
 
 
 def _distance(one: str, other: str) -> tuple[int, ...]:

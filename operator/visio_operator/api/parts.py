@@ -79,35 +79,14 @@ class Users(Model):
     waves: Annotated[list[Wave], Field(max_length=50)] = Field(default=[], description="Planned growth, in any order.")
 
 
-class Sfu(Model):
-    """The LiveKit media server."""
+class Encoding(Model):
+    """How recordings of the picture are encoded; smaller figures save storage and recorder time."""
 
-    rules = (
-        MIN_MAX,
-        Rule(
-            "!self.hostNetwork || self.network == 'udpMux'",
-            "hostNetwork is possible with network udpMux only",
-            "set network to udpMux, or hostNetwork to false",
-            lambda self: not self.host_network or self.network == "udpMux",
-            "hostNetwork",
-        ),
-    )
-
-    network: Literal["udpMux", "nodePorts", "turnTLS"] = Field(
-        "udpMux", description="How media reach the servers: one UDP port, node ports, or TURN over TLS on 443."
-    )
-    host_network: bool = Field(
-        False,
-        description="Use the node's network. Such pods are refused by PodSecurity `restricted`; choose it knowingly.",
-    )
-    participants_per_core: Annotated[int, Field(ge=1, le=1000)] = Field(
-        25, description="Participants one core carries."
-    )
-    min: Annotated[int, Field(ge=1, le=200)] = Field(2, description="Servers that always run.")
-    max: Annotated[int, Field(ge=1, le=200)] = Field(10, description="Servers that are never exceeded.")
-    drain_deadline: Duration | None = Field(
-        None, description="Longest wait for rooms to end; unset waits without limit."
-    )
+    width: Annotated[int, Field(ge=320, le=3840)] = Field(1280, description="Width in pixels.")
+    height: Annotated[int, Field(ge=180, le=2160)] = Field(720, description="Height in pixels.")
+    framerate: Annotated[int, Field(ge=5, le=60)] = Field(30, description="Pictures a second.")
+    video_kbps: Annotated[int, Field(ge=100, le=20_000)] = Field(3000, description="Kilobits a second of the picture.")
+    audio_kbps: Annotated[int, Field(ge=16, le=512)] = Field(128, description="Kilobits a second of the sound.")
 
 
 class Recording(Model):
@@ -121,11 +100,27 @@ class Recording(Model):
             lambda self: self.spare <= self.max,
             "spare",
         ),
+        Rule(
+            "!has(self.maxDuration) || duration(self.maxDuration) >= duration('1m')",
+            "maxDuration is below one minute",
+            "ask for at least 1m, or remove it",
+            lambda self: self.max_duration is None or seconds(self.max_duration) >= 60,
+            "maxDuration",
+        ),
     )
 
     enabled: bool = Field(True, description="Offer recording.")
     spare: Annotated[int, Field(ge=1, le=100)] = Field(1, description="Idle recorders kept ready.")
     max: Annotated[int, Field(ge=1, le=500)] = Field(10, description="Recorders that are never exceeded.")
+    max_duration: Duration | None = Field(
+        None, description="A recording ends by itself after this time; unset records until somebody stops it."
+    )
+    expiration_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+        None,
+        description="Days after which people are told that a recording is gone; the bucket's own lifecycle rule has to "
+        "delete it after as many. Unset keeps recordings.",
+    )
+    encoding: Encoding | None = Field(None, description="Encoding; unset is 1280x720 at 30 pictures a second.")
 
 
 class Transcription(Model):

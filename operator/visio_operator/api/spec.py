@@ -8,10 +8,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from .branding import Branding, Rooms
 from .fields import Bounds, HostName, Model, ObjectName, Rule, Unique, pattern
-from .parts import Capacity, Captions, GpuPool, Recording, Sfu, Transcription, Users
+from .integrations import ExternalApi, RoomKits, Sentry, Telephony
+from .keys import Livekit, Secrets
+from .media import Sfu, Workers
+from .parts import Capacity, Captions, GpuPool, Recording, Transcription, Users
 from .rollout import PartOverride, Sovereignty, Upgrade
-from .services import Database, Docs, Gateway, Llm, Mail, ObjectStorage, Oidc, Redis, Superuser
+from .routes import CaBundle, Gateway
+from .services import Database, Docs, Llm, Mail, ObjectStorage, Oidc, Redis, Superuser
 
 GROUP = "visio-operator.dev"
 VERSION = "v1alpha1"
@@ -92,10 +97,22 @@ class VisioDeploymentSpec(Model):
     docs: Docs | None = Field(None, description="La Suite Docs, where transcripts are delivered.")
     llm: Llm | None = Field(None, description="Language model for summaries; without it none are written.")
     superuser: Superuser | None = Field(None, description="First administrator; without it none is made.")
+    secrets: Secrets = Field(default=Secrets(), description="Keys of the platform's own.")
+    livekit: Livekit = Field(default=Livekit(), description="LiveKit's key pair.")
+    branding: Branding = Field(default=Branding(), description="Names and looks.")
+    rooms: Rooms = Field(default=Rooms(), description="Who may open rooms and come in.")
+    telephony: Telephony | None = Field(None, description="Dialling in by telephone; without it there is none.")
+    room_kits: RoomKits | None = Field(None, description="Meeting-room systems; without it they cannot join.")
+    external_api: ExternalApi | None = Field(None, description="API for other applications; without it there is none.")
+    sentry: Sentry | None = Field(None, description="Reports of errors; without it none are sent.")
     gateway: Gateway = Field(description="Routes from outside.")
+    ca_bundle: CaBundle | None = Field(
+        None, description="Certificate authorities that all pods trust; without it, those of their images."
+    )
     sfu: Sfu = Field(default=Sfu(), description="Media servers.")
     api: Bounds = Field(default=Bounds(), description="Replicas of the API.")
     frontend: Bounds = Field(default=Bounds(), description="Replicas of the web front end.")
+    workers: Workers = Field(default=Workers(), description="Replicas of each queue worker.")
     recording: Recording = Field(default=Recording(), description="Recording.")
     transcription: Transcription = Field(default=Transcription(), description="Transcription of recordings.")
     captions: Captions = Field(default=Captions(), description="Live captions.")

@@ -34,6 +34,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("render", "render", "print the manifests of a healthy deployment"),
     Command("status", "status", "show how a deployment is"),
     Command("why", "status", "show why a deployment is planned as it is"),
+    Command("smoke", "smoke", "make a call on a deployment and say what works"),
+    Command("checks", "checks", "run checks inside the cluster; for the operator's own Jobs"),
+    Command("webhook-relay", "webhook_relay", "sign LiveKit's webhooks anew during a rotation of keys"),
     Command("captions-proxy", "captions_proxy", "run the captions proxy beside the subtitles agent"),
 )
 

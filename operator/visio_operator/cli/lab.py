@@ -39,6 +39,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         command.add_argument("--dir", type=Path, metavar="D", help=directory)
         if name == "status":
             command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="format")
+        if name == "up":
+            command.add_argument(
+                "--pods",
+                choices=["control", "real"],
+                default="control",
+                help="which pods are real processes: those that the control of the platform needs, or all (default: "
+                "control)",
+            )
+            command.add_argument(
+                "--visio-source",
+                type=Path,
+                metavar="DIR",
+                help="a checkout of Visio, whose programs then run in place of the stand-ins (with --pods real)",
+            )
         command.set_defaults(func=func)
 
 
@@ -48,7 +62,7 @@ def up(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, _interrupt)
     try:
         with open_progress() as progress:
-            started = lab.up(arguments.dir, progress=progress)
+            started = lab.up(arguments.dir, progress=progress, pods=arguments.pods, visio_source=arguments.visio_source)
     except LabError as error:
         return _refuse("up", error)
     except KeyboardInterrupt:

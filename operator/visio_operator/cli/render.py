@@ -17,10 +17,14 @@ from visio_operator.api.releases import ReleaseEntry, find_release, load_release
 from visio_operator.api.spec import KIND, VisioDeploymentSpec
 from visio_operator.plan.decide import decide
 from visio_operator.plan.images import as_release
-from visio_operator.plan.observed import Observed, Pool, Queue, Workload
-from visio_operator.plan.order import CRON_JOBS, IMAGE_KEYS, JOBS, fixed_size, part_set
+from visio_operator.plan.observed import Observed, Pool, Preflight, Queue, WorkerQueue, Workload
+from visio_operator.plan.order import CHECKS, CRON_JOBS, IMAGE_KEYS, JOBS, fixed_size, part_set
+from visio_operator.plan.plan import Plan
 from visio_operator.plan.policy import secrets_wanted
+from visio_operator.plan.preflight import connections_digest
+from visio_operator.plan.workers import BACKLOG
 from visio_operator.workloads.common import Site
+from visio_operator.workloads.firewall import openings, table
 from visio_operator.workloads.render import render
 
 from .files import UnreadableError, read
@@ -38,7 +42,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "them: their values exist in a cluster only.",
     )
     parser.add_argument("-f", "--file", required=True, metavar="FILE", help="YAML or JSON; - is standard input")
-    parser.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml", help="format")
+    parser.add_argument(
+        "--flows",
+        action="store_true",
+        help="print what firewalls have to let through instead: to the platform, inside it and out of it",
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("yaml", "json", "table"), help="format; yaml, and a table with --flows"
+    )
     parser.set_defaults(func=print_manifests)
 
 
@@ -49,17 +60,24 @@ def print_manifests(arguments: argparse.Namespace) -> int:
     except UnreadableError as error:
         print(f"visio-operator render: {error}", file=sys.stderr)
         return 2
+    if arguments.output == "table" and not arguments.flows:
+        print("visio-operator render: manifests are no table; use -o yaml or json, or add --flows", file=sys.stderr)
+        return 2
     problems = [str(problem) for problem in check_document(text)]
-    manifests: list[Mapping[str, Any]] = []
+    planned: list[tuple[Site, Plan]] = []
     if not problems:
         for document in _deployments(text):
-            made, refused = manifests_of(document)
-            manifests += made
-            problems += refused
+            site, plan = _planned(document)
+            planned.append((site, plan))
+            problems += plan.invalid
     for problem in problems:
         print(f"visio-operator render: {problem}", file=sys.stderr)
     if problems:
         return 2
+    if arguments.flows:
+        _print_flows(planned, arguments.output or "table")
+        return 0
+    manifests = [manifest for site, plan in planned for manifest in render(site, plan)]
     if arguments.output == "json":
         print(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}, indent=2, ensure_ascii=False))
     else:
@@ -67,16 +85,46 @@ def print_manifests(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _print_flows(planned: list[tuple[Site, Plan]], form: str) -> None:
+    found = [(site, openings(site, plan.release)) for site, plan in planned if plan.release is not None]
+    if form == "table":
+        tables = [f"{site.namespace}/{site.name}\n{table(lines)}" for site, lines in found]
+        print("\n\n".join(tables))
+        return
+    items = [
+        {
+            "deployment": f"{site.namespace}/{site.name}",
+            "zone": line.zone,
+            "from": line.source,
+            "to": line.target,
+            "protocol": line.protocol,
+            "ports": line.ports,
+            "purpose": line.purpose,
+        }
+        for site, lines in found
+        for line in lines
+    ]
+    if form == "json":
+        print(json.dumps({"items": items}, indent=2, ensure_ascii=False))
+    else:
+        yaml.dump({"items": items}, sys.stdout, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
 def manifests_of(document: Mapping[str, Any]) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
     """The manifests of one valid VisioDeployment, and what is refused."""
+    site, plan = _planned(document)
+    if plan.invalid or plan.release is None:
+        return (), plan.invalid
+    return render(site, plan), ()
+
+
+def _planned(document: Mapping[str, Any]) -> tuple[Site, Plan]:
     meta = document["metadata"]
     spec = VisioDeploymentSpec.model_validate_json(json.dumps(document["spec"]))
     ladder = load_releases()
     observed = healthy(spec, meta["name"], meta.get("namespace") or "default", ladder)
     plan = decide(spec, observed, time.time(), ladder)
-    if plan.invalid or plan.release is None:
-        return (), plan.invalid
-    return render(Site(observed.name, observed.namespace, observed.uid, spec), plan), ()
+    return Site(observed.name, observed.namespace, observed.uid, spec), plan
 
 
 def healthy(spec: VisioDeploymentSpec, name: str, namespace: str, ladder: tuple[ReleaseEntry, ...]) -> Observed:
@@ -85,7 +133,7 @@ def healthy(spec: VisioDeploymentSpec, name: str, namespace: str, ladder: tuple[
     images = as_release(entry, spec.sovereignty.registries).images if entry else {}
     workloads = {
         part: Workload(
-            kind="Job" if part in JOBS else "CronJob" if part in CRON_JOBS else "Deployment",
+            kind="Job" if part in JOBS | CHECKS else "CronJob" if part in CRON_JOBS else "Deployment",
             name=f"{name}-{part}",
             part=part,
             desired=(size := fixed_size(spec, part)),
@@ -93,7 +141,7 @@ def healthy(spec: VisioDeploymentSpec, name: str, namespace: str, ladder: tuple[
             updated=size,
             images=tuple(images[key] for key in IMAGE_KEYS[part] if key in images),
             current=True,
-            succeeded=part in JOBS,
+            succeeded=part in JOBS | CHECKS,
         )
         for part in part_set(spec)
     }
@@ -110,8 +158,11 @@ def healthy(spec: VisioDeploymentSpec, name: str, namespace: str, ladder: tuple[
         namespace=namespace,
         name=name,
         workloads=workloads,
+        bundle_keys=frozenset({spec.ca_bundle.key}) if spec.ca_bundle is not None else None,
         secret_keys=keys,
+        preflight=Preflight(connections_digest(spec, {}), succeeded=True),
         queue=Queue(waiting=0, read_at=time.time()),
+        worker_queues={part: WorkerQueue(waiting=0, read_at=time.time()) for part in BACKLOG},
         pools=pools,
     )
 

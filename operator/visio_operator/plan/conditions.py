@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .observed import Observed, Workload
-from .order import CRON_JOBS, GPU_PARTS, JOBS, is_up
+from .order import CHECKS, CRON_JOBS, GPU_PARTS, JOBS, is_up
 from .plan import Condition, PartPlan, Release
 from .policy import SOVEREIGNTY, Refusal
 from .reasons import ConditionType, Reason
@@ -49,7 +49,7 @@ def lacks(part: str, found: Findings) -> str:
     """What a part lacks to be ready; empty when it is ready."""
     plan, release = found.parts[part], found.release
     workload = found.observed.workloads.get(part)
-    if not plan.write:
+    if plan.faulty or (not plan.write and workload is None):
         return plan.waiting_for
     if part == "migrate" and release is not None:
         # During an upgrade the Job of the older release is gone, but what runs was migrated by it.
@@ -59,7 +59,7 @@ def lacks(part: str, found: Findings) -> str:
         return "does not exist yet"
     if part in JOBS:
         return "" if workload.succeeded else workload.failed or "is not done"
-    if part in CRON_JOBS:
+    if part in CRON_JOBS | CHECKS:
         return ""
     return _replicas_lack(part, workload, plan, found.floors)
 
@@ -84,6 +84,12 @@ def _ready(found: Findings) -> Condition:
     if not missing:
         message = f"all {len(found.parts)} parts are ready"
         return _condition(ConditionType.READY, True, Reason.ALL_PARTS_READY, message)
+    faulty = [part for part in missing if found.parts[part].faulty]
+    if faulty:
+        # The fault only: every part that waits for it would repeat it.
+        texts = dict.fromkeys(missing[part] for part in faulty)
+        lines = [f"{', '.join(part for part in faulty if missing[part] == text)} {text}" for text in texts]
+        return _condition(ConditionType.READY, False, Reason.CONNECTION_FAILED, _joined(lines))
     nodes_only = all(part in GPU_PARTS and found.parts[part].write for part in missing)
     reason = Reason.WAITING_FOR_NODES if nodes_only else Reason.PARTS_NOT_READY
     return _condition(ConditionType.READY, False, reason, _joined(f"{part} {lack}" for part, lack in missing.items()))
@@ -98,6 +104,10 @@ def _progressing(found: Findings) -> Condition:
             f"migrating the database to {found.migrating_to}; all parts stay on the older release until it is done"
         )
         return _condition(kind, True, Reason.UPGRADING, message)
+    held = [part for part, plan in found.parts.items() if not plan.write and part in found.observed.workloads]
+    if held and not any(found.parts[part].faulty for part in held):
+        message = f"{_joined(held)} stay as they are until the connections are checked"
+        return _condition(kind, True, Reason.CHECKING_CONNECTIONS, message)
     absent = [part for part in found.parts if part not in found.observed.workloads]
     if absent:
         lines = (f"{part} {found.parts[part].waiting_for or 'is being created'}" for part in absent)
@@ -105,7 +115,7 @@ def _progressing(found: Findings) -> Condition:
     rolling = [
         f"{part} has {workload.updated} of {workload.desired} replicas updated"
         for part in found.parts
-        if part not in JOBS | CRON_JOBS
+        if part not in JOBS | CRON_JOBS | CHECKS
         and (workload := found.observed.workloads[part])
         and (not workload.current or workload.updated < workload.desired)
     ]
@@ -129,7 +139,7 @@ def _capacity_limited(gpus: GpuSize) -> Condition:
     kind = ConditionType.CAPACITY_LIMITED
     if gpus.limits:
         return _condition(kind, True, gpus.limits[0].reason, _joined(limit.message for limit in gpus.limits))
-    return _condition(kind, False, Reason.ENOUGH, "nothing limits GPU capacity")
+    return _condition(kind, False, Reason.ENOUGH, "nothing limits capacity")
 
 
 def _scaling_frozen(gpus: GpuSize) -> Condition:

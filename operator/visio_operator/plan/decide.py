@@ -12,12 +12,15 @@ from visio_operator.api.spec import VisioDeploymentSpec
 
 from .capacity import size_gpus
 from .conditions import Findings, conditions
+from .load import size_load
 from .observed import Observed
 from .order import GPU_PARTS, NEEDS, closed_gate, fixed_size, part_set
 from .pace import Pace
 from .plan import PartPlan, Plan, Release
 from .policy import Refusal, refusals
+from .preflight import hold_parts, judge
 from .reasons import ConditionType
+from .rotation import rotate
 from .secrets import secret_needs
 from .upgrade import Rung, choose_rung
 
@@ -60,8 +63,18 @@ def decide(
     gpus = size_gpus(spec, observed, now, pace)
     parts.update({part: replace(parts[part], replicas=size) for part, size in gpus.replicas.items() if part in parts})
 
+    # 6. Media servers, recorders and workers from their own load.
+    load = size_load(spec, observed, present, now, pace)
+    parts.update({part: replace(parts[part], replicas=size) for part, size in load.replicas.items() if part in parts})
+    gpus = replace(gpus, limits=(*gpus.limits, *load.limits), frozen=(*gpus.frozen, *load.frozen))
+
+    # 6a. What reads a connection waits until its server has answered under the new configuration.
+    verdict = judge(spec, observed)
+    parts = hold_parts(parts, observed, verdict)
+
     # 7. Secrets of ours that have to exist.
-    secrets = secret_needs(observed.name, spec)
+    rotation = rotate(spec, observed, now)
+    secrets = secret_needs(observed.name, spec, rotation.keys)
 
     # 8. Conditions.
     minimum = {"captions": spec.captions.min, "transcription": spec.transcription.min}
@@ -79,14 +92,17 @@ def decide(
 
     # 9. When to look again.
     under_way = any(item.type == ConditionType.PROGRESSING and item.status == "True" for item in stated)
-    watchful = under_way or any(part in parts for part in GPU_PARTS) or bool(gpus.pools)
+    watchful = under_way or any(part in parts for part in GPU_PARTS) or bool(gpus.pools) or load.loaded
     return Plan(
         release=release,
         migrate_release=rung.migrate,
         parts=parts,
         secrets=secrets,
+        livekit=rotation.keys,
+        connections=verdict.digest,
         pools=gpus.pools,
-        pods=gpus.pods,
+        pods=(*gpus.pods, *load.pods),
+        media_slots=load.slots,
         nodes=gpus.nodes,
         conditions=stated,
         recheck_after=pace.recheck if watchful else pace.idle,
@@ -95,11 +111,13 @@ def decide(
             f"2 {rung.trace}",
             f"3 parts: {len(present)}: {', '.join(present)}",
             *_sizes(parts),
-            *(f"6 {line}" for line in gpus.trace),
+            *(f"6 {line}" for line in (*gpus.trace, *load.trace)),
+            f"6 {verdict.trace}",
             f"7 secrets: {', '.join(need.name for need in secrets)}",
+            f"7 {rotation.trace}",
             *(f"8 {item.type}={item.status} {item.reason}" for item in stated),
         ),
-        memory=gpus.memory,
+        memory={**gpus.memory, **load.memory, **rotation.memory},
     )
 
 

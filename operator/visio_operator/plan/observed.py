@@ -28,6 +28,8 @@ class Workload:
     """Why a Job or a rollout failed; empty while it has not."""
     fingerprint: str = ""
     """Digest of the manifest this object was last applied from."""
+    livekit_keys: tuple[str, ...] = ()
+    """Secrets of the LiveKit key pairs that its pods accept (media servers) or sign with (all others)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,59 @@ class Queue:
 
 
 @dataclass(frozen=True)
+class MediaServer:
+    """One LiveKit pod; what its metrics said is None while they could not be read."""
+
+    pod: str
+    node: str
+    ready: bool
+    created: float
+    rooms: int | None = None
+    participants: int | None = None
+    packets: float | None = None
+    """Packets a second, in and out; None until two readings are apart enough."""
+    cpu: float | None = None
+    """Cores in use; None until two readings are apart enough."""
+    read_at: float = 0.0
+    """When the metrics were last read; 0 for never."""
+    terminating: bool = False
+    deletion_cost: int = 0
+    slot: int | None = None
+    """The number of its own load balancer, where it has one."""
+    announced: str = ""
+    """The address that it was told to announce; it does not start before."""
+    reachable_at: str = ""
+    """The address at which the world finds it, as its node or its load balancer says now."""
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """One egress pod; what its metrics said is None while they could not be read."""
+
+    pod: str
+    ready: bool
+    created: float
+    accepts: bool | None = None
+    """Whether it would take one more room recording."""
+    busy: bool | None = None
+    """Whether it records anything at all."""
+    read_at: float = 0.0
+    terminating: bool = False
+    deletion_cost: int = 0
+
+
+@dataclass(frozen=True)
+class WorkerQueue:
+    """The Celery queue of one worker part; `waiting` is None while Redis could not be read."""
+
+    waiting: int | None = None
+    taken: int = 0
+    """Messages that workers have fetched ahead and not begun."""
+    read_at: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class GpuNode:
     """One node of a GPU pool."""
 
@@ -102,6 +157,17 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Preflight:
+    """What the newest Job that checks the connections has said so far."""
+
+    digest: str
+    """Of the connections that it checks."""
+    succeeded: bool = False
+    faults: tuple[tuple[str, str], ...] = ()
+    """Connection, and its field, problem and next step."""
+
+
+@dataclass(frozen=True)
 class Observed:
     """A snapshot of one deployment's world."""
 
@@ -113,11 +179,23 @@ class Observed:
     """By part name."""
     secret_keys: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Keys of the Secrets that the spec refers to, by Secret name; a Secret that does not exist is missing."""
+    bundle_keys: frozenset[str] | None = None
+    """Keys of the ConfigMap that `spec.caBundle` names; None when it does not exist, or none is named."""
+    secret_marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By Secret and key: a keyed digest of the value, which changes with it and tells nothing of it."""
+    media_keys: tuple[frozenset[str], ...] = ()
+    """For each media server's pod that still runs, one that drains included: the key pairs that it accepts."""
+    preflight: Preflight | None = None
+    """None while there is no such Job."""
     captions: tuple[CaptionsServer, ...] = ()
     transcribers: tuple[TranscriptionWorker, ...] = ()
     captions_waiting: int | None = 0
     """Streams that wait for a slot in the captions proxies of all subtitles pods; None while one could not be read."""
     queue: Queue = field(default_factory=Queue)
+    media: tuple[MediaServer, ...] = ()
+    recorders: tuple[Recorder, ...] = ()
+    worker_queues: Mapping[str, WorkerQueue] = field(default_factory=dict)
+    """By part: celery-backend, summarize, call-webhook."""
     nodes: tuple[GpuNode, ...] = ()
     pools: Mapping[str, Pool] = field(default_factory=dict)
     """By name in spec.gpuPools; only pools with a provider are looked up."""

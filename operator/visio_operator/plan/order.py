@@ -12,8 +12,11 @@ from .plan import Release
 GPU_PARTS = frozenset({"captions", "transcription"})
 CRON_JOBS = frozenset({"clean-pending-files", "purge-deleted-files"})
 JOBS = frozenset({"migrate", "superuser"})
+CHECKS = frozenset({"preflight"})
+"""Jobs whose outcome shows in the parts that they hold back."""
 
 NEEDS: dict[str, tuple[str, ...]] = {
+    "preflight": (),
     "postgres": (),
     "redis": (),
     "garage": (),
@@ -39,6 +42,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 an external service and counts as up. The order is that of facts/visio.md 8."""
 
 IMAGE_KEYS: dict[str, tuple[str, ...]] = {
+    "preflight": ("operator",),
     "postgres": ("postgres",),
     "redis": ("redis",),
     "garage": ("garage",),
@@ -88,16 +92,18 @@ def part_set(spec: VisioDeploymentSpec) -> tuple[str, ...]:
 
 
 def fixed_size(spec: VisioDeploymentSpec, part: str) -> int:
-    """Replicas of a part that does not follow GPU load.
+    """Replicas of a part before anything is known of its load.
 
-    The API and the front end run at their minimum until they follow load. Agents, the summary API and TURN run twice,
-    so that one node can go.
+    Agents, the summary API and TURN run twice, so that one node can go.
     """
     sizes = {
         "backend": spec.api.min,
         "frontend": spec.frontend.min,
         "sfu": spec.sfu.min,
         "egress": spec.recording.spare,
+        "celery-backend": spec.workers.min,
+        "summarize": spec.workers.min,
+        "call-webhook": spec.workers.min,
         "summary": 2,
         "subtitles": 2,
         "metadata": 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class PartPlan:
     """Render it now; False while what it needs is not up and it does not exist yet."""
     waiting_for: str = ""
     """The reason while `write` is False."""
+    faulty: bool = False
+    """It is not written because something outside is at fault, which `waiting_for` names."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,19 @@ class Ref:
 
     key: str
     secret: str | None = None
-    """Another generated Secret that holds the key, by its full name; None means the same Secret."""
+    """Another Secret that holds the key, generated or the user's, by its full name; None means the same Secret."""
+    form: Literal["plain", "url", "json"] = "plain"
+    """How the value is written, so that it may hold any character: percent-encoded, or as the inside of a JSON string,
+    which TOML and YAML read alike."""
 
 
 @dataclass(frozen=True)
 class SecretNeed:
     """A Secret of ours that must exist: `random` keys are filled once with hexadecimal text of that many characters,
     `composed` ones are joined from literals and references, `fixed` ones are literals that are no secret (user names).
+
+    A `derived` Secret holds nothing of its own: it is corrected, loses keys that nobody asks for, and ends with the
+    deployment whatever its deletion policy is.
     """
 
     name: str
@@ -50,6 +59,21 @@ class SecretNeed:
     random: Mapping[str, int] = field(default_factory=dict)
     composed: Mapping[str, tuple[str | Ref, ...]] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)
+    derived: bool = False
+
+
+@dataclass(frozen=True)
+class LivekitKeys:
+    """Which key pairs LiveKit's servers accept and which one everybody signs with, by the names of their Secrets."""
+
+    accepted: tuple[str, ...]
+    """The pair that the spec asks for first; servers sign their webhooks with it."""
+    signing: str
+
+    @property
+    def overlap(self) -> bool:
+        """Whether servers accept more than one pair, so that webhooks may have to be signed anew on their way."""
+        return len(self.accepted) > 1
 
 
 @dataclass(frozen=True)
@@ -65,11 +89,13 @@ class PoolPlan:
 
 @dataclass(frozen=True)
 class PodMark:
-    """A change to one pod: serving label on or off, deletion cost."""
+    """A change to one pod: serving label on or off, deletion cost, its load balancer, the address to announce."""
 
     pod: str
     serving: bool | None = None
     deletion_cost: int | None = None
+    slot: int | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +125,10 @@ class Plan:
     parts: Mapping[str, PartPlan]
     """By part name; a part that is not in it shall not exist."""
     secrets: tuple[SecretNeed, ...] = ()
+    livekit: LivekitKeys | None = None
+    """None in a plan that writes nothing."""
+    connections: str = ""
+    """Digest of what the deployment is connected to; the Job that checks it carries it."""
     pools: tuple[PoolPlan, ...] = ()
     pods: tuple[PodMark, ...] = ()
     nodes: tuple[NodeMark, ...] = ()
@@ -107,6 +137,8 @@ class Plan:
     """Refusals: field, the value's problem and the next step. While any is there nothing that runs is touched."""
     migrate_release: Release | None = None
     """The release whose migrate Job shall run while `release` is still the older one; None outside an upgrade."""
+    media_slots: tuple[int, ...] = ()
+    """Numbers of the load balancers that media servers have, where each has one."""
     recheck_after: float = 30.0
     trace: tuple[str, ...] = ()
     """One line per choice, with its numbers."""

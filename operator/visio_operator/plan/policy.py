@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from visio_operator.api.controllers import unroutable
 from visio_operator.api.fields import SecretRef
 from visio_operator.api.releases import ReleaseEntry, order
 from visio_operator.api.spec import VisioDeploymentSpec
@@ -18,6 +19,7 @@ from .observed import Observed
 from .order import IMAGE_KEYS, part_set
 from .plan import Release
 from .reasons import Reason
+from .secrets import shared_keys
 from .windows import unknown_zone
 
 SOVEREIGNTY = frozenset({Reason.IMAGE_OUTSIDE_REGISTRIES, Reason.DIGEST_MISSING, Reason.ZONE_OUTSIDE_REGIONS})
@@ -61,10 +63,20 @@ def _secrets(spec: VisioDeploymentSpec) -> Iterator[SecretWanted]:
         ("docs", spec.docs.secret_ref if spec.docs else None, "apiKey"),
         ("llm", spec.llm.secret_ref if spec.llm else None, "apiKey"),
         ("superuser", spec.superuser.secret_ref if spec.superuser else None, "password"),
+        ("redis.sentinel", spec.redis.sentinel.secret_ref if spec.redis.sentinel else None, "password"),
+        ("roomKits", spec.room_kits.secret_ref if spec.room_kits else None, "token"),
+        ("sentry", spec.sentry.secret_ref if spec.sentry else None, "dsn"),
     ]
     for owner, ref, default in single:
         if ref is not None:
             yield SecretWanted(f"spec.{owner}.secretRef", ref.name, (ref.key or default,))
+    url = spec.database.url_secret_ref
+    if url is not None:
+        yield SecretWanted("spec.database.urlSecretRef", url.name, (url.key or "uri",))
+    if spec.secrets.keys_secret_ref is not None:
+        yield SecretWanted("spec.secrets.keysSecretRef", spec.secrets.keys_secret_ref.name, shared_keys(spec))
+    if spec.livekit.keys_secret_ref is not None:
+        yield SecretWanted("spec.livekit.keysSecretRef", spec.livekit.keys_secret_ref.name, ("apiKey", "apiSecret"))
     if spec.object_storage.secret_ref is not None:
         name = spec.object_storage.secret_ref.name
         yield SecretWanted("spec.objectStorage.secretRef", name, ("accessKeyId", "secretAccessKey"))
@@ -78,9 +90,19 @@ def _secrets(spec: VisioDeploymentSpec) -> Iterator[SecretWanted]:
 
 def refusals(spec: VisioDeploymentSpec, observed: Observed, release: Release | None) -> tuple[Refusal, ...]:
     """Everything that cannot be; `release` is the one the spec asks for, None when the ladder lacks it."""
-    found: list[Refusal] = [*_missing_secrets(spec, observed), *_pools(spec, observed), *_windows(spec)]
+    found: list[Refusal] = [
+        *_missing_secrets(spec, observed),
+        *_missing_bundle(spec, observed),
+        *_pools(spec, observed),
+        *_windows(spec),
+    ]
     if release is not None:
         found.extend(_images(spec, release))
+        found.extend(_features(spec, release))
+        found.extend(
+            Refusal(Reason.ROUTE_NOT_POSSIBLE, f"spec.{wish.field}", wish.problem, wish.next_step)
+            for wish in unroutable(spec, release.settings)
+        )
     return tuple(found)
 
 
@@ -115,6 +137,20 @@ def _missing_secrets(spec: VisioDeploymentSpec, observed: Observed) -> Iterator[
             yield Refusal(Reason.SECRET_MISSING, f"{wanted.field}.key", problem, "add it or name another key")
 
 
+def _missing_bundle(spec: VisioDeploymentSpec, observed: Observed) -> Iterator[Refusal]:
+    bundle = spec.ca_bundle
+    if bundle is None or (observed.bundle_keys is not None and bundle.key in observed.bundle_keys):
+        return
+    what = f"ConfigMap {bundle.config_map}"
+    if observed.bundle_keys is None:
+        problem = f"{what} does not exist in namespace {observed.namespace}"
+        field, next_step = "configMap", f"create it with certificates in PEM under the key {bundle.key}"
+    else:
+        problem = f"{what} lacks the key {bundle.key}"
+        field, next_step = "key", "add it or name another key"
+    yield Refusal(Reason.CONFIG_MAP_MISSING, f"spec.caBundle.{field}", problem, next_step)
+
+
 def _listed(keys: Iterable[str]) -> str:
     return "the key " + " and the key ".join(keys)
 
@@ -144,6 +180,21 @@ def _windows(spec: VisioDeploymentSpec) -> Iterator[Refusal]:
         next_step = "use an IANA name such as Europe/Paris, which the operator's image has to know"
         field = f"spec.upgrade.windows[{index}].timeZone"
         yield Refusal(Reason.TIME_ZONE_UNKNOWN, field, f"{name} is not a known time zone", next_step)
+
+
+def _features(spec: VisioDeploymentSpec, release: Release) -> Iterator[Refusal]:
+    """What is asked for and the release does not have, or takes in a form that its ladder entry does not describe."""
+    asked = [
+        ("spec.roomKits", "roomKits", spec.room_kits),
+        ("spec.branding.documentationUrl", "documentationUrl", spec.branding.documentation_url),
+    ]
+    for field, setting, value in asked:
+        if value is not None and release.settings.get(setting) == "false":
+            problem = f"release {release.version} does not know it"
+            yield Refusal(Reason.NOT_IN_RELEASE, field, problem, "remove it, or go to a newer release")
+    if spec.recording.encoding is not None and release.settings.get("recordingEncoding", "flat") != "flat":
+        problem = f"release {release.version} takes the encoding in a form that this operator does not write"
+        yield Refusal(Reason.NOT_IN_RELEASE, "spec.recording.encoding", problem, "remove it; the release's own is used")
 
 
 def _images(spec: VisioDeploymentSpec, release: Release) -> Iterator[Refusal]:

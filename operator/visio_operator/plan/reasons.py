@@ -30,6 +30,8 @@ class Reason(StrEnum):
     SETTLED = "Settled"
     HEALTHY = "Healthy"
     PART_FAILED = "PartFailed"
+    CONNECTION_FAILED = "ConnectionFailed"
+    CHECKING_CONNECTIONS = "CheckingConnections"
     # Refusals
     UNKNOWN_VERSION = "UnknownVersion"
     VERSION_STEP = "VersionStepNotAllowed"
@@ -38,7 +40,10 @@ class Reason(StrEnum):
     PROVIDER_NOT_SUPPORTED = "ProviderNotSupported"
     IMAGE_OUTSIDE_REGISTRIES = "ImageOutsideRegistries"
     DIGEST_MISSING = "DigestMissing"
+    NOT_IN_RELEASE = "NotInRelease"
     ZONE_OUTSIDE_REGIONS = "ZoneOutsideRegions"
+    CONFIG_MAP_MISSING = "ConfigMapMissing"
+    ROUTE_NOT_POSSIBLE = "RouteNotPossible"
     # Capacity
     ENOUGH = "Enough"
     MAXIMUM_REACHED = "MaximumReached"
@@ -47,6 +52,7 @@ class Reason(StrEnum):
     PROVIDER_ERROR = "ProviderError"
     TWO_WRITERS = "TwoWriters"
     POOL_OF_ANOTHER = "PoolOfAnotherDeployment"
+    ADDRESS_MISSING = "AddressMissing"
     APPROVAL_NEEDED = "ApprovalNeeded"
     SIGNALS_FRESH = "SignalsFresh"
     SIGNAL_MISSING = "SignalMissing"

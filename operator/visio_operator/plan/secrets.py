@@ -1,6 +1,8 @@
-"""The Secrets that the operator generates: their keys, and Kyutai's configuration, which contains one of them.
+"""The Secrets that the operator makes: keys of its own, and texts that have to contain one, ours or the user's.
 
-Only shapes are decided here. The runtime fills random values once and never overwrites them.
+Only shapes are decided here. The runtime fills random values once and never overwrites them. URLs and configurations
+with a password in them are put together by it too: a kubelet would paste a password as it is, and one with an `@` or a
+quote would end the value.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
+from urllib.parse import quote
 
 from visio_operator.api.spec import VisioDeploymentSpec
 
-from .plan import Ref, SecretNeed
+from .plan import LivekitKeys, Ref, SecretNeed
+from .rotation import first_pair, is_generated, pair_fields, settled_keys
 
 TomlValue: TypeAlias = "str | int | float | bool | Ref | tuple[TomlValue, ...] | Mapping[str, TomlValue]"
 """What Kyutai's configuration is made of; a Ref stands for a string that is filled in later."""
@@ -54,27 +58,69 @@ _NETWORK: dict[str, TomlValue] = {
 """The shape of the 1B English and French model; it has to match the weights (facts/visio.md 5)."""
 
 
-def secret_needs(name: str, spec: VisioDeploymentSpec) -> tuple[SecretNeed, ...]:
-    """The generated Secrets of the deployment called `name`."""
-    return tuple(_needs(name, spec))
+RANDOM_KEYS = {
+    "djangoSecretKey": 50,
+    "livekitApiKey": 16,
+    "livekitApiSecret": 48,
+    "summaryApiToken": 32,
+    "summaryWebhookToken": 32,
+    "whisperxApiKey": 32,
+    "kyutaiApiKey": 32,
+    "turnSecret": 48,
+    "applicationJwtKey": 64,
+    "marksKey": 64,
+}
+"""Hexadecimal characters of each generated key, four bits each. `marksKey` is read by the operator alone: digests of
+Secrets that are shown to others are keyed with it."""
+REDIS_URL, CELERY_URL = "redisUrl", "celeryUrl"
+TENANTS = "authorizedTenants"
+LIVEKIT_KEYS, LIVEKIT_WEBHOOK_KEY = "livekitKeys", "livekitWebhookKey"
+LIVEKIT_API_KEY, LIVEKIT_API_SECRET = "livekitApiKey", "livekitApiSecret"
+REDIS_DB = 1
+"""Cache, sessions, queues and task tracker, as in all of Visio's samples; the operator reads the queues there."""
+EXTERNAL_PROCESS_PATH = "/api/v1.0/recordings/external-process-hook/"
 
 
-def _needs(name: str, spec: VisioDeploymentSpec) -> Iterator[SecretNeed]:
+def keys_secret(name: str, spec: VisioDeploymentSpec) -> str:
+    """The Secret with the keys that the parts share: generated, or the user's."""
+    given = spec.secrets.keys_secret_ref
+    return given.name if given is not None else f"{name}-keys"
+
+
+def shared_keys(spec: VisioDeploymentSpec) -> tuple[str, ...]:
+    """The keys that a Secret of the user's has to hold for the parts that the spec asks for."""
+    needed = {
+        "djangoSecretKey": True,
+        "summaryApiToken": spec.transcription.enabled,
+        "summaryWebhookToken": spec.transcription.enabled,
+        "whisperxApiKey": spec.transcription.enabled,
+        "kyutaiApiKey": spec.captions.enabled,
+        "turnSecret": spec.sfu.network == "turnTLS",
+        "applicationJwtKey": spec.external_api is not None,
+    }
+    return tuple(key for key, is_needed in needed.items() if is_needed)
+
+
+def composed_secret(name: str) -> str:
+    """The Secret with the texts that contain other Secrets' values."""
+    return f"{name}-composed"
+
+
+def secret_needs(name: str, spec: VisioDeploymentSpec, livekit: LivekitKeys | None = None) -> tuple[SecretNeed, ...]:
+    """The Secrets of the deployment called `name`; `livekit` are the key pairs in use while one replaces another."""
+    return tuple(_needs(name, spec, livekit or settled_keys(name, spec)))
+
+
+def _needs(name: str, spec: VisioDeploymentSpec, livekit: LivekitKeys) -> Iterator[SecretNeed]:
     # All keys exist from the start: a Secret is written once, so a part that is enabled later finds its key here.
     yield SecretNeed(
         name=f"{name}-keys",
         part="backend",
-        random={
-            "djangoSecretKey": 50,
-            "livekitApiKey": 16,
-            "livekitApiSecret": 48,
-            "summaryApiToken": 32,
-            "summaryWebhookToken": 32,
-            "whisperxApiKey": 32,
-            "kyutaiApiKey": 32,
-            "turnSecret": 48,
-        },
+        random=RANDOM_KEYS,
     )
+    for pair in livekit.accepted:
+        if is_generated(name, pair) and pair != first_pair(name):
+            yield SecretNeed(name=pair, part="sfu", random={"apiKey": 16, "apiSecret": 48})
     if spec.database.embedded is not None:
         yield SecretNeed(name=f"{name}-postgres", part="postgres", random={"password": 32})
     if spec.redis.embedded is not None:
@@ -92,7 +138,78 @@ def _needs(name: str, spec: VisioDeploymentSpec) -> Iterator[SecretNeed]:
             name=captions_config_secret(name, spec),
             part="captions",
             composed={CAPTIONS_CONFIG_KEY: captions_config(name, spec)},
+            derived=True,
         )
+    # Last, since it refers to the others.
+    yield SecretNeed(
+        name=composed_secret(name), part="backend", composed=dict(_composed(name, spec, livekit)), derived=True
+    )
+
+
+def _composed(
+    name: str, spec: VisioDeploymentSpec, livekit: LivekitKeys
+) -> Iterator[tuple[str, tuple[str | Ref, ...]]]:
+    yield LIVEKIT_KEYS, _merge(_key_map(name, livekit))
+    accepted, signing = livekit.accepted[0], livekit.signing
+    yield LIVEKIT_WEBHOOK_KEY, (Ref(pair_fields(name, accepted)[0], accepted),)
+    key, secret = pair_fields(name, signing)
+    yield LIVEKIT_API_KEY, (Ref(key, signing),)
+    yield LIVEKIT_API_SECRET, (Ref(secret, signing),)
+    login = _redis_login(name, spec)
+    if login:
+        yield REDIS_URL, redis_url(name, spec, login, celery=False)
+        yield CELERY_URL, redis_url(name, spec, login, celery=True)
+    if spec.transcription.enabled:
+        yield TENANTS, _merge(_tenants(name, spec))
+
+
+def _key_map(name: str, livekit: LivekitKeys) -> Iterator[str | Ref]:
+    """LiveKit's `keys` as a JSON object, which is YAML too: quoted, since a key of digits would be read as a number."""
+    yield "{"
+    for index, pair in enumerate(livekit.accepted):
+        key, secret = pair_fields(name, pair)
+        yield from (", " if index else "", *_json(Ref(key, pair)), ": ", *_json(Ref(secret, pair)))
+    yield "}"
+
+
+def _json(ref: Ref) -> tuple[str | Ref, ...]:
+    return ('"', Ref(ref.key, ref.secret, "json"), '"')
+
+
+def _redis_login(name: str, spec: VisioDeploymentSpec) -> tuple[str | Ref, ...]:
+    if spec.redis.embedded is not None:
+        return (":", Ref("password", f"{name}-redis", "url"), "@")
+    ref = spec.redis.secret_ref
+    if ref is None:
+        return ()
+    return (f"{quote(spec.redis.user or '', safe='')}:", Ref(ref.key or "password", ref.name, "url"), "@")
+
+
+def redis_url(
+    name: str, spec: VisioDeploymentSpec, login: tuple[str | Ref, ...], *, celery: bool
+) -> tuple[str | Ref, ...]:
+    """The URL of Visio's logical database, in pieces around the password.
+
+    Celery refuses a TLS URL that does not say how certificates are checked; other clients check them by default.
+    """
+    redis = spec.redis
+    host, port = (f"{name}-redis", 6379) if redis.host is None else (redis.host, redis.port)
+    scheme, query = ("rediss", "?ssl_cert_reqs=required") if redis.tls else ("redis", "")
+    return _merge(iter((f"{scheme}://", *login, f"{host}:{port}/{REDIS_DB}{query if celery else ''}")))
+
+
+def _tenants(name: str, spec: VisioDeploymentSpec) -> Iterator[str | Ref]:
+    """The summary service's one tenant, Visio itself, in its JSON form (facts/visio.md 3)."""
+    source = keys_secret(name, spec)
+    # The public URL: in the cluster Visio answers plain HTTP with a redirect.
+    hook = json.dumps(f"https://{spec.host}{EXTERNAL_PROCESS_PATH}")
+    yield '[{"id":"meet","api_key":'
+    yield from _json(Ref("summaryApiToken", source))
+    yield f',"webhook_url":{hook},"webhook_api_key":'
+    yield from _json(Ref("summaryWebhookToken", source))
+    # Visio asks for delivery to Docs with every recording, and a tenant without the right is refused with its
+    # transcript; whether anything is delivered is decided by the switch of the Docs integration.
+    yield ',"allowed_push_to_docs":true}]'
 
 
 def captions_config_secret(name: str, spec: VisioDeploymentSpec) -> str:
@@ -114,7 +231,7 @@ def captions_config(name: str, spec: VisioDeploymentSpec) -> tuple[str | Ref, ..
         "static_dir": "/tmp/static",  # noqa: S108 - a path inside the container, on its own volume
         "log_dir": "/tmp/logs",  # noqa: S108
         "instance_name": f"{name}-captions",
-        "authorized_ids": (Ref("kyutaiApiKey", secret=f"{name}-keys"),),
+        "authorized_ids": (Ref("kyutaiApiKey", secret=keys_secret(name, spec), form="json"),),
         "modules": {
             "asr": {
                 "path": CAPTIONS_PATH,
@@ -149,7 +266,6 @@ def _table(table: Mapping[str, TomlValue], path: tuple[str, ...]) -> Iterator[st
 
 def _value(value: TomlValue) -> Iterator[str | Ref]:
     if isinstance(value, Ref):
-        # Generated values are hexadecimal, so they need no escape between the quotes.
         yield from ('"', value, '"')
     elif isinstance(value, tuple):
         yield "["

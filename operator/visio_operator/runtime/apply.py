@@ -7,21 +7,25 @@ deployment causes no writes. One object that is refused does not keep the others
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from visio_operator.plan.plan import Plan
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, Manifest, Site
+from visio_operator.workloads.restarts import with_secrets_digest
 
+from . import marks
 from .attempts import Key
 from .compare import DIGEST, differences, digest
 from .generated import correct_secret, secret_values
-from .kube import Kube, KubeError
+from .kube import FIELD_MANAGER, Kube, KubeError
 from .memory import Memory
 from .nodepools import node_patch, owner_of, pod_patch, pool_patch
 from .observe import Snapshot
 from .projections import PART_LABEL, annotations_of, labels_of, terminating
+from .replicas import KEEPER, kept_replicas, with_initial_replicas
+from .secret_values import encode
 
 Body = dict[str, Any]
 Work = tuple[Key, str, Callable[[], Awaitable[None]]]
@@ -81,8 +85,12 @@ async def apply(
     if plan.invalid or plan.release is None:
         return outcome
     this = _Pass(kube, site, plan, seen, memory, outcome)
-    wanted = [with_digest(manifest) for manifest in manifests]
-    await _secrets(this)
+    held = await _secrets(this)
+    marked = marks.marks(marks.marks_key(site, seen.live, memory), held)
+    wanted = [
+        with_digest(with_secrets_digest(one, marked, seen.live.get((one["kind"], one["metadata"]["name"]))))
+        for one in manifests
+    ]
     await this.do(_manifests(this, [manifest for manifest in wanted if manifest["kind"] not in WORKLOADS]))
     await this.do(_manifests(this, [manifest for manifest in wanted if manifest["kind"] in WORKLOADS]))
     await this.do(_marks(this))
@@ -114,7 +122,9 @@ def superfluous(site: Site, plan: Plan, manifests: Iterable[Manifest], seen: Sna
     keeps_secrets = site.spec.deletion_policy == "Retain"
     found = []
     for (kind, name), body in seen.live.items():
-        if (kind == "Secret" and keeps_secrets) or (kind, name) in wanted or terminating(body):
+        # A Secret without an owner is one that shall survive; those that only repeat others have one.
+        kept = kind == "Secret" and keeps_secrets and not _owners(body)
+        if kept or (kind, name) in wanted or terminating(body):
             continue
         if labels_of(body).get(DEPLOYMENT_LABEL) != site.name or _owners(body) not in ([], [site.uid]):
             # Another deployment's, or made by another controller from our templates.
@@ -134,8 +144,10 @@ def _is_ours(site: Site, body: Body) -> bool:
     return site.uid in _owners(body) or labels_of(body).get(DEPLOYMENT_LABEL) == site.name
 
 
-async def _secrets(this: _Pass) -> None:
-    """Make, complete and correct the generated Secrets."""
+async def _secrets(this: _Pass) -> dict[str, Mapping[str, str]]:
+    """Make, complete and correct the generated Secrets; what all known Secrets hold then, by name, in base64."""
+    held: dict[str, Mapping[str, str]] = {name: body.get("data") or {} for name, body in this.seen.secrets.items()}
+    held |= {name: body.get("data") or {} for (kind, name), body in this.seen.live.items() if kind == "Secret"}
     found = {need.name: this.seen.live.get(("Secret", need.name)) for need in this.plan.secrets}
     absent = [name for name, body in found.items() if body is None]
     # A label may have been taken off by hand; then the list does not show it.
@@ -147,10 +159,11 @@ async def _secrets(this: _Pass) -> None:
             if not isinstance(body, KubeError):
                 raise body
             this.outcome.errors.append(f"Secret {name}: {body.message}")
-            return
+            return held
         found[name] = body
     there = {name: body for name, body in found.items() if body is not None}
-    values, problems = secret_values(this.plan.secrets, {**this.seen.secrets, **there})
+    drawn = {(marks.own_secret(this.site), marks.MARKS_KEY): this.memory.marks_key}
+    values, problems = secret_values(this.plan.secrets, {**this.seen.secrets, **there}, drawn)
     this.outcome.errors.extend(problems)
 
     async def one(index: int) -> None:
@@ -158,13 +171,17 @@ async def _secrets(this: _Pass) -> None:
         live = there.get(need.name)
         if live is not None and terminating(live):
             this.outcome.pending += 1
-        elif await correct_secret(this.kube, this.site, need, live, values[need.name]):
+            return
+        if await correct_secret(this.kube, this.site, need, live, values[need.name]):
             this.outcome.written += 1
+        # Only what was written counts: pods must not restart for a value that they would not find.
+        held[need.name] = {**((live or {}).get("data") or {}), **encode(values[need.name])}
 
     await this.do(
         (("Secret", need.name), str(need.name in there), _later(one, index))
         for index, need in enumerate(this.plan.secrets)
     )
+    return held
 
 
 def _manifests(this: _Pass, wanted: Iterable[Manifest]) -> Iterable[Work]:
@@ -201,7 +218,7 @@ async def _apply_one(this: _Pass, wanted: Manifest) -> None:
 async def _create(kube: Kube, site: Site, wanted: Manifest) -> None:
     """Create by apply without force, so that an object of the same name which is not ours is never taken over."""
     try:
-        await kube.apply(wanted, force=False)
+        await kube.apply(with_initial_replicas(wanted), force=False)
         return
     except KubeError as error:
         if not error.conflict:
@@ -210,10 +227,12 @@ async def _create(kube: Kube, site: Site, wanted: Manifest) -> None:
     there = await kube.get(kind, meta["name"], meta.get("namespace"))
     if there is not None and not _is_ours(site, there):
         raise KubeError(409, "NameTaken", "exists and is not ours; rename or delete it, or rename the VisioDeployment")
-    await kube.apply(wanted)
+    await (kube.apply(with_initial_replicas(wanted)) if there is None else _write(kube, wanted, there))
 
 
 async def _write(kube: Kube, wanted: Manifest, live: Body) -> Body:
+    if (kept := kept_replicas(wanted, live, FIELD_MANAGER)) is not None:
+        await kube.apply(kept, manager=KEEPER)
     try:
         return await kube.apply(wanted)
     except KubeError as error:

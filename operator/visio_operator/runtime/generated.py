@@ -16,17 +16,18 @@ Body = dict[str, Any]
 
 
 def secret_values(
-    needs: Iterable[SecretNeed], live: Mapping[str, Body]
+    needs: Iterable[SecretNeed], live: Mapping[str, Body], drawn: Mapping[tuple[str, str], str]
 ) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
     """What each needed Secret must additionally say, given the live ones by name; and what cannot be composed."""
-    return fill(needs, {name: decode(body.get("data")) for name, body in live.items()})
+    return fill(needs, {name: decode(body.get("data")) for name, body in live.items()}, drawn=drawn)
 
 
 async def correct_secret(
     kube: Kube, site: Site, need: SecretNeed, live: Body | None, values: Mapping[str, str]
 ) -> bool:
     """Create a Secret, or add what it lacks; True when something was written."""
-    meta = metadata(site, need.part, need.name, owned=site.spec.deletion_policy == "Delete")
+    # What only repeats other Secrets, the user's among them, must not outlive the deployment.
+    meta = metadata(site, need.part, need.name, owned=need.derived or site.spec.deletion_policy == "Delete")
     if live is None:
         await kube.create(
             {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": meta, "data": encode(values)}
@@ -38,8 +39,9 @@ async def correct_secret(
     if DEPLOYMENT_LABEL not in labels and labels.get("app.kubernetes.io/managed-by") != MANAGED_BY:
         raise KubeError(409, "NameTaken", "exists and is not ours; rename or delete it, or rename the VisioDeployment")
     patch: Body = {}
-    if values:
-        patch["data"] = encode(values)
+    left_over = set(live.get("data") or ()) - set(need.composed) if need.derived else set()
+    if values or left_over:
+        patch["data"] = {**encode(values), **dict.fromkeys(left_over)}
     if correction := _metadata_patch(meta, live["metadata"]):
         patch["metadata"] = correction
     if patch:

@@ -70,11 +70,18 @@ KINDS: tuple[Kind, ...] = (
         "Secret", "", "v1", "secrets", ("get", *MANAGED),
         "make generated Secrets once and see which keys the Secrets named in a spec have", rendered=True,
     ),
-    _managed("ConfigMap", "", "v1", "configmaps", "configuration that is no secret"),
+    Kind(
+        "ConfigMap", "", "v1", "configmaps", ("get", *MANAGED),
+        "configuration that is no secret; get sees whether the CA bundle of a spec is there", rendered=True,
+    ),
     _managed("ServiceAccount", "", "v1", "serviceaccounts", "one identity for each part"),
     _managed("Service", "", "v1", "services", "addresses of the parts"),
     _managed("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", "default deny and what is allowed"),
     _managed("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", "node maintenance without interruption"),
+    _managed(
+        "HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers",
+        "replicas of the API and the front end by their CPU",
+    ),
     _managed("Deployment", "apps", "v1", "deployments", "the parts"),
     _managed("StatefulSet", "apps", "v1", "statefulsets", "embedded PostgreSQL, Redis and object store"),
     _managed("Job", "batch", "v1", "jobs", "migrations and the first administrator"),
@@ -91,13 +98,41 @@ KINDS: tuple[Kind, ...] = (
     _managed(
         "Certificate", "cert-manager.io", "v1", "certificates", "certificates of the public hosts", optional=True
     ),
+    _managed(
+        "BackendTLSPolicy", "gateway.networking.k8s.io", "v1", "backendtlspolicies", "TLS towards the object store",
+        optional=True,
+    ),
+    _managed("Middleware", "traefik.io", "v1alpha1", "middlewares", "Traefik: filters, downloads", optional=True),
+    _managed(
+        "ServersTransport", "traefik.io", "v1alpha1", "serverstransports", "Traefik: TLS towards the object store",
+        optional=True,
+    ),
+    _managed("IngressRoute", "traefik.io", "v1alpha1", "ingressroutes", "Traefik: downloads", optional=True),
+    _managed(
+        "SecurityPolicy", "gateway.envoyproxy.io", "v1alpha1", "securitypolicies",
+        "Envoy Gateway: filters by address, downloads", optional=True,
+    ),
+    _managed(
+        "BackendTrafficPolicy", "gateway.envoyproxy.io", "v1alpha1", "backendtrafficpolicies",
+        "Envoy Gateway: long sessions", optional=True,
+    ),
+    _managed(
+        "ClientTrafficPolicy", "gateway.envoyproxy.io", "v1alpha1", "clienttrafficpolicies",
+        "Envoy Gateway: downloads", optional=True,
+    ),
+    _managed(
+        "HTTPRouteFilter", "gateway.envoyproxy.io", "v1alpha1", "httproutefilters", "Envoy Gateway: downloads",
+        optional=True,
+    ),
+    _managed("Backend", "gateway.envoyproxy.io", "v1alpha1", "backends", "Envoy Gateway: downloads", optional=True),
     Kind(
         "Pod", "", "v1", "pods", ("list", "watch", "patch"),
         "read the slots of GPU servers; patch takes a server out of service before it is removed",
     ),
     Kind(
-        "Node", "", "v1", "nodes", ("list", "watch", "patch"),
-        "see when a GPU is ready; patch cordons a node before it is returned", namespaced=False,
+        "Node", "", "v1", "nodes", ("get", "list", "watch", "patch"),
+        "see when a GPU is ready and which public address a node has; patch cordons a node before it is returned",
+        namespaced=False,
     ),
     Kind(
         "NodePool", "oks.dev", "v1beta2", "nodepools", ("get", "list", "watch", "patch"),

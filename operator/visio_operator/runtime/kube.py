@@ -187,9 +187,20 @@ class Kube:
                 return None
             raise
 
-    async def apply(self, manifest: Body, *, force: bool = True) -> Body:
+    async def logs(self, namespace: str, pod: str, container: str) -> str:
+        """What a container has said so far. Raises KubeError at once while that cannot be read."""
+        path = f"{BY_NAME['Pod'].path(namespace, pod)}/log"
+        try:
+            status, _, text = await self._send("GET", path, {"container": container}, None, "application/json")
+        except (aiohttp.ClientError, TimeoutError, OSError) as lost:
+            raise KubeError(0, "Unreachable", f"the log could not be read: {lost or type(lost).__name__}") from None
+        if status != 200:
+            raise _error(status, text)
+        return text.decode(errors="replace")
+
+    async def apply(self, manifest: Body, *, force: bool = True, manager: str = FIELD_MANAGER) -> Body:
         """Server-side apply of the full intent; without `force` a field of another manager is a conflict."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
         return await self._write("apply", "PATCH", manifest, query, _APPLY)
 
     async def create(self, manifest: Body) -> Body:

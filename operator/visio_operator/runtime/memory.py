@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +18,35 @@ class Slots:
     at: float
 
 
+@dataclass(frozen=True)
+class Metrics:
+    """One reading of the metrics of a pod."""
+
+    values: Mapping[str, float]
+    at: float
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Counters of a media server, and the rates that came with them."""
+
+    at: float
+    packets: float
+    cpu: float
+    rates: tuple[float | None, float | None] = (None, None)
+    """Packets a second and cores."""
+
+
 @dataclass
 class Memory:
     """Per deployment: last good readings, endpoints that did not answer, writes that changed nothing."""
 
     slots: dict[str, Slots] = field(default_factory=dict)
     """Last good reading by pod."""
+    metrics: dict[str, Metrics] = field(default_factory=dict)
+    """Last good reading of media servers and recorders, by pod."""
+    counters: dict[str, Counters] = field(default_factory=dict)
+    """By pod, of media servers."""
     silent_until: dict[str, float] = field(default_factory=dict)
     """Endpoints that could not be reached are left alone until then, so that one dead pod does not slow every pass."""
     answered: set[str] = field(default_factory=set)
@@ -37,6 +61,8 @@ class Memory:
     """The status last sent; a server that drops a field of it must not make us send it for ever."""
     status_seen: dict[str, Any] | None = None
     """What the server kept of it."""
+    marks_key: str = ""
+    """Drawn for the marks of Secrets, until the generated Secret holds it."""
     told: frozenset[str] = frozenset()
     """Errors that are in the log already."""
     failures: int = 0

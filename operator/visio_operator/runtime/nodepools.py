@@ -7,6 +7,7 @@ from typing import Any
 from visio_operator.plan.observed import Pool
 from visio_operator.plan.plan import NodeMark, PodMark, PoolPlan
 from visio_operator.workloads.common import SERVING_LABEL, Site
+from visio_operator.workloads.media import ANNOUNCED, SLOT
 
 from .projections import CORDONED, DELETION_COST, OWNER, annotations_of, labels_of
 
@@ -38,9 +39,13 @@ def pod_patch(mark: PodMark, pod: Body | None) -> Body:
     meta: Body = {}
     if mark.serving is not None and (labels_of(pod).get(SERVING_LABEL) == "true") != mark.serving:
         meta["labels"] = {SERVING_LABEL: "true" if mark.serving else "false"}
+    if mark.slot is not None and labels_of(pod).get(SLOT) != str(mark.slot):
+        meta["labels"] = {**meta.get("labels", {}), SLOT: str(mark.slot)}
     cost = None if mark.deletion_cost is None else str(mark.deletion_cost)
     if cost is not None and annotations_of(pod).get(DELETION_COST, "0") != cost:
         meta["annotations"] = {DELETION_COST: cost}
+    if mark.address is not None and annotations_of(pod).get(ANNOUNCED) != mark.address:
+        meta["annotations"] = {**meta.get("annotations", {}), ANNOUNCED: mark.address}
     return {"metadata": meta} if meta else {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,23 +11,28 @@ import aiohttp
 
 from visio_operator.api.spec import VisioDeploymentSpec
 from visio_operator.plan.observed import Observed, Pool, Queue
+from visio_operator.plan.order import part_set
 from visio_operator.plan.policy import secrets_wanted
+from visio_operator.plan.rotation import is_generated
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, MANAGED_BY, POOL_LABEL, Site
+from visio_operator.workloads.turn import tls_secret
 
-from . import projections, signals
+from . import marks, media_signals, preflight_result, projections, signals
 from .kinds import RENDERED
 from .kube import Kube, KubeError
+from .media_addresses import reachable_at
 from .memory import Memory
 from .projections import PART_LABEL, labels_of
 from .secret_values import decode
+from .signals import Broker
 
 Body = dict[str, Any]
 Live = Mapping[tuple[str, str], Body]
 
 OURS = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 """Selects what any deployment of the namespace owns, so that a name which another one has is seen before a write."""
-WATCHED_PARTS = ("captions", "transcription", "subtitles", "migrate")
-"""Parts whose pods a decision needs: the signals of load, and the end of the migrations."""
+WATCHED_PARTS = ("captions", "transcription", "subtitles", "migrate", "preflight", "sfu", "egress")
+"""Parts whose pods a decision needs: the signals of load, the end of the migrations, what the preflight found."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +62,45 @@ async def observe(
         _pools(kube, spec),
         _secrets(kube, site),
     )
+    bundle = await _bundle(kube, site)
     mine = {key: body for key, body in listed.items() if labels_of(body).get(DEPLOYMENT_LABEL) == site.name}
+    secrets |= await _older_pairs(kube, site, mine, secrets)
     signals.prune(memory, now)
-    slots, waiting, busy, queue = await asyncio.gather(
-        signals.captions_slots(session, _addresses(pods, "captions"), memory, now),
-        signals.waiting_streams(session, _addresses(pods, "subtitles"), memory, now),
-        signals.busy_transcribers(session, _addresses(pods, "transcription"), memory),
-        _queue(site, mine, secrets, memory, now),
+    broker = _broker(site, mine, secrets)
+    media_pods, egress_pods = dict(_of_part(pods, "sfu")), dict(_of_part(pods, "egress"))
+    addresses = await reachable_at(kube, site, media_pods, mine)
+    (slots, waiting, busy, queue), (media, recorders, worker_queues) = await asyncio.gather(
+        asyncio.gather(
+            signals.captions_slots(session, _addresses(pods, "captions"), memory, now),
+            signals.waiting_streams(session, _addresses(pods, "subtitles"), memory, now),
+            signals.busy_transcribers(session, _addresses(pods, "transcription"), memory),
+            _queue(site, broker, memory, now),
+        ),
+        asyncio.gather(
+            media_signals.media_servers(session, media_pods, addresses, memory, now),
+            media_signals.recorders(session, egress_pods, memory, now),
+            media_signals.worker_queues(broker, part_set(spec), memory, now),
+        ),
     )
+    for gone in memory.metrics.keys() - pods.keys():
+        del memory.metrics[gone]
     observed = Observed(
         uid=site.uid,
         namespace=site.namespace,
         name=site.name,
         generation=generation,
         workloads=projections.workloads(mine, pods.values()),
-        secret_keys={name: frozenset(body.get("data") or ()) for name, body in secrets.items()},
+        preflight=preflight_result.preflight(mine, pods.values()),
+        # A key without a value is no better than none.
+        secret_keys={
+            name: frozenset(key for key, value in (body.get("data") or {}).items() if value)
+            for name, body in secrets.items()
+        },
+        bundle_keys=bundle,
+        secret_marks=marks.marks(
+            marks.marks_key(site, mine, memory), {name: body.get("data") or {} for name, body in secrets.items()}
+        ),
+        media_keys=projections.media_keys(pod for _, pod in _of_part(pods, "sfu")),
         captions=tuple(
             projections.captions_server(
                 pod, signals.usable(slots.get(name), now), slots[name].at if name in slots else 0.0
@@ -83,6 +112,9 @@ async def observe(
         ),
         captions_waiting=waiting,
         queue=queue,
+        media=media,
+        recorders=recorders,
+        worker_queues=worker_queues,
         nodes=tuple(projections.gpu_node(node) for node in nodes.values()),
         pools=pools,
         memory=dict(memory.plan),
@@ -138,29 +170,55 @@ async def _pools(kube: Kube, spec: VisioDeploymentSpec) -> dict[str, Pool]:
 
 
 async def _secrets(kube: Kube, site: Site) -> dict[str, Body]:
-    names = sorted({wanted.name for wanted in secrets_wanted(site.spec)})
-    found = await asyncio.gather(*(kube.get("Secret", name, site.namespace) for name in names))
-    return {name: body for name, body in zip(names, found, strict=True) if body is not None}
+    names = {wanted.name for wanted in secrets_wanted(site.spec)}
+    if site.spec.sfu.network == "turnTLS":
+        # Written by cert-manager, or by hand: TURN servers read a renewed certificate only when they start.
+        names.add(tls_secret(site))
+    return await _read(kube, site, names)
 
 
-async def _queue(site: Site, mine: Live, secrets: Mapping[str, Body], memory: Memory, now: float) -> Queue:
+async def _older_pairs(kube: Kube, site: Site, mine: Live, known: Mapping[str, Body]) -> dict[str, Body]:
+    """The user's Secrets with LiveKit key pairs that the spec names no more and pods still know."""
+    pairs = {pair for body in mine.values() for pair in projections.key_pairs(projections.template_of(body))}
+    return await _read(kube, site, {pair for pair in pairs - known.keys() if not is_generated(site.name, pair)})
+
+
+async def _read(kube: Kube, site: Site, names: Iterable[str]) -> dict[str, Body]:
+    wanted = sorted(names)
+    found = await asyncio.gather(*(kube.get("Secret", name, site.namespace) for name in wanted))
+    return {name: body for name, body in zip(wanted, found, strict=True) if body is not None}
+
+
+async def _bundle(kube: Kube, site: Site) -> frozenset[str] | None:
+    """The keys with a value of the ConfigMap that `spec.caBundle` names; None when it does not exist."""
+    if site.spec.ca_bundle is None:
+        return None
+    found = await kube.get("ConfigMap", site.spec.ca_bundle.config_map, site.namespace)
+    return None if found is None else frozenset(key for key, value in (found.get("data") or {}).items() if value)
+
+
+async def _queue(site: Site, broker: Broker | str, memory: Memory, now: float) -> Queue:
     if not site.spec.transcription.enabled:
         return Queue(waiting=0, read_at=now)
+    if isinstance(broker, str):
+        return Queue(error=broker)
+    return await signals.queue_length(broker, memory, now)
+
+
+def _broker(site: Site, mine: Live, secrets: Mapping[str, Body]) -> Broker | str:
+    """Where the queues are, or why they cannot be read."""
     redis = site.spec.redis
     if redis.embedded is not None:
         secret = mine.get(("Secret", f"{site.name}-redis"), {})
         password = decode(secret.get("data")).get("password")
         if password is None:
-            return Queue(error="the embedded Redis does not exist yet")
-        return await signals.queue_length(
-            signals.Broker(f"{site.name}-redis.{site.namespace}.svc", 6379, password=password), memory, now
-        )
+            return "the embedded Redis does not exist yet"
+        return Broker(f"{site.name}-redis.{site.namespace}.svc", 6379, password=password)
     password = None
     if redis.secret_ref is not None:
-        password = decode((secrets.get(redis.secret_ref.name) or {}).get("data")).get(
-            redis.secret_ref.key or "password"
-        )
-    return await signals.queue_length(signals.Broker(redis.host or "", redis.port, redis.tls, password), memory, now)
+        held = decode((secrets.get(redis.secret_ref.name) or {}).get("data"))
+        password = held.get(redis.secret_ref.key or "password")
+    return Broker(redis.host or "", redis.port, redis.tls, password, redis.user)
 
 
 def _of_part(pods: Mapping[str, Body], part: str) -> list[tuple[str, Body]]:

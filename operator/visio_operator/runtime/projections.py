@@ -9,6 +9,7 @@ from typing import Any
 from visio_operator.api.spec import GROUP
 from visio_operator.plan.observed import CaptionsServer, GpuNode, Pool, TranscriptionWorker, Workload
 from visio_operator.workloads.common import POOL_LABEL, SERVING_LABEL
+from visio_operator.workloads.restarts import KEY_PAIRS
 
 from .compare import DIGEST
 from .memory import Slots
@@ -84,7 +85,7 @@ def _has_succeeded(pod: Body) -> bool:
 def workload(kind: str, part: str, live: Body, *, done: bool = False) -> Workload:
     """One workload as its controller last reported it; `done` is a Job whose pod has succeeded."""
     meta, spec, status = live["metadata"], live.get("spec") or {}, live.get("status") or {}
-    template = spec.get("template") or ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template") or {}
+    template = template_of(live)
     pod = template.get("spec") or {}
     containers = (*(pod.get("initContainers") or ()), *(pod.get("containers") or ()))
     failed = ""
@@ -111,7 +112,27 @@ def workload(kind: str, part: str, live: Body, *, done: bool = False) -> Workloa
         succeeded=kind == "Job" and (done or condition(live, "Complete").get("status") == "True"),
         failed=failed,
         fingerprint=annotations_of(live).get(DIGEST, ""),
+        livekit_keys=key_pairs(template),
     )
+
+
+def template_of(live: Body) -> Body:
+    """The pod template of a workload; empty for other objects."""
+    spec = live.get("spec") or {}
+    template = spec.get("template") or ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template")
+    return template if isinstance(template, Mapping) else {}
+
+
+def key_pairs(pod: Body) -> tuple[str, ...]:
+    """The LiveKit key pairs that a pod or a pod template says it knows."""
+    said = ((pod.get("metadata") or {}).get("annotations") or {}).get(KEY_PAIRS, "")
+    return tuple(said.split(",")) if said else ()
+
+
+def media_keys(pods: Iterable[Body]) -> tuple[frozenset[str], ...]:
+    """The key pairs that each media server accepts, also while it drains; one that has ended is left out."""
+    running = (pod for pod in pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"))
+    return tuple(frozenset(key_pairs(pod)) for pod in running)
 
 
 def _rollout_failure(live: Body) -> str:
@@ -134,7 +155,7 @@ def captions_server(pod: Body, slots: Slots | None, read_at: float) -> CaptionsS
         read_at=read_at,
         created=seconds(pod["metadata"].get("creationTimestamp")),
         terminating=terminating(pod),
-        deletion_cost=_deletion_cost(pod),
+        deletion_cost=deletion_cost(pod),
     )
 
 
@@ -147,11 +168,12 @@ def transcription_worker(pod: Body, busy: bool | None) -> TranscriptionWorker:
         busy=busy,
         created=seconds(pod["metadata"].get("creationTimestamp")),
         terminating=terminating(pod),
-        deletion_cost=_deletion_cost(pod),
+        deletion_cost=deletion_cost(pod),
     )
 
 
-def _deletion_cost(pod: Body) -> int:
+def deletion_cost(pod: Body) -> int:
+    """The deletion cost of a pod; 0 when it has none that is a number."""
     try:
         return int(annotations_of(pod).get(DELETION_COST, "0"))
     except ValueError:

@@ -64,7 +64,7 @@ async def reconcile(kube: Kube, session: aiohttp.ClientSession, ref: Ref, memory
         if live is None or live["metadata"].get("deletionTimestamp"):
             return None
         generation = int(live["metadata"].get("generation") or 1)
-        ladder = await _ladder(kube)
+        ladder = await read_ladder(kube)
         problems = check_spec(live, ladder)
         if not problems:
             spec = parse_spec(live)
@@ -130,7 +130,8 @@ def parse_spec(live: Body) -> VisioDeploymentSpec:
     return VisioDeploymentSpec.model_validate_json(json.dumps(live.get("spec") or {}))
 
 
-async def _ladder(kube: Kube) -> tuple[ReleaseEntry, ...]:
+async def read_ladder(kube: Kube) -> tuple[ReleaseEntry, ...]:
+    """The release ladder with what the cluster's VisioReleases add. Raises KubeError when they cannot be listed."""
     ladder = load_releases()
     if not await kube.serves("VisioRelease"):
         return ladder

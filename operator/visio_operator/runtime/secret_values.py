@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Iterable, Mapping
 from secrets import token_hex
+from urllib.parse import quote
 
 from visio_operator.plan.plan import Ref, SecretNeed
 
@@ -20,11 +22,13 @@ def fill(
     needs: Iterable[SecretNeed],
     existing: Mapping[str, Values],
     draw: Callable[[int], str] = hexadecimal,
+    drawn: Mapping[tuple[str, str], str] | None = None,
 ) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
     """What each needed Secret must additionally say, by Secret name; and what cannot be composed.
 
     `existing` holds the decoded values of the Secrets that are there, generated or not. A random key that exists is
     never drawn again. Composed and fixed keys follow from the plan and are corrected when they say something else.
+    `drawn` holds values by Secret and key that were drawn before, for keys that are not there yet.
     """
     needs = tuple(needs)
     known: dict[str, dict[str, str]] = {name: dict(values) for name, values in existing.items()}
@@ -38,7 +42,7 @@ def fill(
     for need in needs:
         for key, length in need.random.items():
             if not known.get(need.name, {}).get(key):
-                put(need.name, key, draw(length))
+                put(need.name, key, (drawn or {}).get((need.name, key)) or draw(length))
         for key, value in need.fixed.items():
             put(need.name, key, value)
     problems: list[str] = []
@@ -62,8 +66,14 @@ def _compose(name: str, parts: Iterable[str | Ref], known: Mapping[str, Values])
         value = known.get(source, {}).get(part.key)
         if value is None:
             return "", f"key {part.key} of Secret {source}"
-        text.append(value)
+        text.append(_written(value, part.form))
     return "".join(text), ""
+
+
+def _written(value: str, form: str) -> str:
+    if form == "url":
+        return quote(value, safe="")
+    return json.dumps(value, ensure_ascii=False)[1:-1] if form == "json" else value
 
 
 def decode(data: Mapping[str, str] | None) -> dict[str, str]:

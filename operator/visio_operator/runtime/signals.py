@@ -28,6 +28,8 @@ BROKER_DB = 1
 """All of Visio's samples use logical database 1."""
 WAITING_METRIC = "visio_captions_waiting_streams"
 TIMEOUT = 2.0
+_PATIENCE = aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=1.0)
+"""A pod whose node went silently does not even refuse."""
 BUSY_AFTER = 1.0
 """WhisperX answers /health at once unless a transcription blocks its event loop."""
 SILENCE = 10.0
@@ -43,13 +45,14 @@ class Broker:
     port: int
     tls: bool = False
     password: str | None = None
+    user: str | None = None
 
 
 async def captions_slots(
     session: aiohttp.ClientSession, pods: Mapping[str, str], memory: Memory, now: float
 ) -> dict[str, Slots]:
     """The slots of each captions server, given pod names and addresses: read now, or at most 15 seconds ago."""
-    texts = await _fetch_all(
+    texts = await fetch_all(
         session, {p: f"http://{a}:{CAPTIONS_PORT}/api/modules_info" for p, a in pods.items()}, memory, now
     )
     for pod, text in texts.items():
@@ -77,7 +80,7 @@ async def waiting_streams(
     session: aiohttp.ClientSession, pods: Mapping[str, str], memory: Memory, now: float
 ) -> int | None:
     """Streams that wait for a slot, over all captions proxies; None while one of them could not be read."""
-    texts = await _fetch_all(
+    texts = await fetch_all(
         session, {p: f"http://{a}:{PROXY_METRICS_PORT}/metrics" for p, a in pods.items()}, memory, now
     )
     readings = [None if text is None else parse_gauge(text, WAITING_METRIC) for text in texts.values()]
@@ -125,15 +128,7 @@ async def queue_length(broker: Broker, memory: Memory, now: float) -> Queue:
     """How many recordings wait for transcription; the reason in `error` when Redis did not say."""
     if memory.silent_until.get("redis", 0.0) > now:
         return Queue(error=f"Redis at {broker.host}:{broker.port} did not answer")
-    client = redis.asyncio.Redis(
-        host=broker.host,
-        port=broker.port,
-        db=BROKER_DB,
-        password=broker.password,
-        ssl=broker.tls,
-        socket_timeout=TIMEOUT,
-        socket_connect_timeout=TIMEOUT,
-    )
+    client = connect(broker, BROKER_DB)
     try:
         async with asyncio.timeout(TIMEOUT):
             waiting = await client.execute_command("LLEN", TRANSCRIBE_QUEUE)  # type: ignore[no-untyped-call]
@@ -145,14 +140,30 @@ async def queue_length(broker: Broker, memory: Memory, now: float) -> Queue:
         await client.aclose()
 
 
-async def _fetch_all(
+def connect(broker: Broker, database: int) -> redis.asyncio.Redis:
+    """A client for a few short questions; close it after them."""
+    return redis.asyncio.Redis(
+        host=broker.host,
+        port=broker.port,
+        db=database,
+        username=broker.user,
+        password=broker.password,
+        ssl=broker.tls,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+    )
+
+
+async def fetch_all(
     session: aiohttp.ClientSession, urls: Mapping[str, str], memory: Memory, now: float
 ) -> dict[str, str | None]:
+    """The text of each URL; None where there is none within the deadline."""
+
     async def one(url: str) -> str | None:
         if memory.silent_until.get(url, 0.0) > now:
             return None
         try:
-            async with session.get(url, timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as answer:
+            async with session.get(url, timeout=_PATIENCE) as answer:
                 text = await answer.text()
                 return text if answer.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError):

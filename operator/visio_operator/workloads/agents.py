@@ -6,6 +6,7 @@ from visio_operator.plan.plan import Plan, Release
 from visio_operator.plan.secrets import CAPTIONS_PATH
 
 from .backend_env import METADATA_AGENT, METADATA_FOLDER, SUBTITLES_AGENT
+from .backend_features import sentry_env
 from .captions import CAPTIONS_PORT
 from .common import Manifest, Site, env, object_name
 from .connections import from_secret, keys, livekit_keys, livekit_url, storage, storage_env
@@ -43,6 +44,8 @@ def subtitles(site: Site, plan: Plan, release: Release) -> list[Manifest]:
                 "STT_PROVIDER": "kyutai",
                 "TRANSCRIBER_AGENT_NAME": SUBTITLES_AGENT,
                 "KYUTAI_STT_BASE_URL": f"ws://127.0.0.1:{PROXY_PORT}{CAPTIONS_PATH}",
+                # Only speech reaches the servers' language model; silent people still hold a slot each.
+                "ENABLE_SILERO_VAD": "true",
                 "NUM_CPUS": _WORKERS,
             }
         ),
@@ -69,13 +72,17 @@ def metadata_collector(site: Site, plan: Plan, release: Release) -> list[Manifes
                 "NUM_CPUS": _WORKERS,
             }
         ),
-        *storage_env(site, store.authority if host_port else None),
+        *storage_env(
+            site,
+            store.authority if host_port else None,
+            region=release.settings.get("metadataRegion", "true") == "true",
+        ),
     ]
     return _agent(site, release, "metadata", script, part.replicas, variables)
 
 
 def _livekit(site: Site) -> list[Manifest]:
-    return [*livekit_keys(site), *env({"LIVEKIT_URL": livekit_url(site)})]
+    return [*livekit_keys(site), *env({"LIVEKIT_URL": livekit_url(site)}), *sentry_env(site, "SENTRY_DSN")]
 
 
 def _agent(

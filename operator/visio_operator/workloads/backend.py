@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from visio_operator.plan.plan import Plan, Release
 
+from .autoscalers import autoscaler, left_to_autoscaler
 from .backend_env import backend_env, base_env
 from .common import Manifest, Site, env
 from .connections import SecretKey, from_secret
@@ -18,6 +19,7 @@ from .pods import (
     service_account,
     service_port,
 )
+from .secret_files import as_files
 
 CRON_JOBS = {
     "clean-pending-files": ("30 0 * * *", "clean_pending_files"),
@@ -38,6 +40,7 @@ def backend(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     part = plan.part("backend")
     if part is None:
         return []
+    variables, volumes, mounts = as_files(backend_env(site, release))
     live, ready = (
         release.settings.get("backendLivenessPath", "/__lbheartbeat__"),
         release.settings.get("backendReadinessPath", "/__heartbeat__"),
@@ -46,7 +49,7 @@ def backend(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         "backend",
         release.images["backend"],
         args=["gunicorn", "-c", "/usr/local/etc/gunicorn/meet.py", "meet.wsgi:application"],
-        env=backend_env(site, release),
+        env=variables,
         ports=[port("http", 8000)],
         startupProbe=http_probe(live, "http", period=5, failures=36),
         livenessProbe=http_probe(live, "http", period=15, failures=4),
@@ -54,14 +57,15 @@ def backend(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         readinessProbe=http_probe(ready, "http", period=10, failures=3),
         lifecycle=linger(5),
         resources=amounts({"cpu": "250m", "memory": "600Mi"}, {"memory": "1Gi"}),
-        volumeMounts=[mount("tmp", TMP)],
+        volumeMounts=[mount("tmp", TMP), *mounts],
     )
     # gunicorn finishes its requests for up to 90 s.
-    pod = Pod("backend", VISIO, 100, (main,), volumes=(scratch("tmp", "1Gi"),))
+    pod = Pod("backend", VISIO, 100, (main,), volumes=(scratch("tmp", "1Gi"), *volumes))
     return [
         service_account(site, "backend"),
         service(site, "backend", service_port("http", 80)),
-        deployment(site, pod, part.replicas),
+        left_to_autoscaler(site, deployment(site, pod, part.replicas), "backend"),
+        *autoscaler(site, "backend"),
         disruption_budget(site, "backend"),
     ]
 
@@ -75,15 +79,16 @@ def celery_backend(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     if part is None:
         return []
     queue = release.settings.get("backendQueue", "meet-backend")
+    variables, volumes, mounts = as_files(backend_env(site, release))
     main = container(
         "celery-backend",
         release.images["backend"],
         args=["celery", "-A", "meet.celery_app", "worker", "--pool=solo", "--loglevel=info", "-Q", queue],
-        env=backend_env(site, release),
+        env=variables,
         resources=amounts({"cpu": "50m", "memory": "256Mi"}, {"memory": "1Gi"}),
-        volumeMounts=[mount("tmp", TMP)],
+        volumeMounts=[mount("tmp", TMP), *mounts],
     )
-    pod = Pod("celery-backend", VISIO, 100, (main,), volumes=(scratch("tmp", "1Gi"),), overrides_of="backend")
+    pod = Pod("celery-backend", VISIO, 100, (main,), volumes=(scratch("tmp", "1Gi"), *volumes), overrides_of="backend")
     return [service_account(site, "celery-backend"), deployment(site, pod, part.replicas)]
 
 
@@ -96,8 +101,8 @@ def migrate(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     if plan.part("migrate") is None:
         return []
     newer = plan.migrate_release or release
-    main = _management("migrate", newer, base_env(site, newer), ["migrate", "--no-input"])
-    pod = Pod("migrate", VISIO, 100, (main,), volumes=(scratch("tmp", "1Gi"),), overrides_of="backend")
+    main, volumes = _management("migrate", newer, base_env(site, newer), ["migrate", "--no-input"])
+    pod = Pod("migrate", VISIO, 100, (main,), volumes=volumes, overrides_of="backend")
     return [service_account(site, "migrate"), job(site, pod, version=newer.version)]
 
 
@@ -111,8 +116,8 @@ def superuser(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         *env({"DJANGO_SUPERUSER_EMAIL": asked.email}),
         from_secret("DJANGO_SUPERUSER_PASSWORD", SecretKey(asked.secret_ref.name, asked.secret_ref.key or "password")),
     ]
-    main = _management("superuser", release, variables, ["shell", "-c", _CREATE_SUPERUSER])
-    pod = Pod("superuser", VISIO, 30, (main,), volumes=(scratch("tmp", "1Gi"),), overrides_of="backend")
+    main, volumes = _management("superuser", release, variables, ["shell", "-c", _CREATE_SUPERUSER])
+    pod = Pod("superuser", VISIO, 30, (main,), volumes=volumes, overrides_of="backend")
     return [service_account(site, "superuser"), job(site, pod)]
 
 
@@ -122,18 +127,23 @@ def cron_jobs(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     for part, (schedule, command) in CRON_JOBS.items():
         if plan.part(part) is None:
             continue
-        main = _management(part, release, base_env(site, release), [command])
-        pod = Pod(part, VISIO, 100, (main,), volumes=(scratch("tmp", "1Gi"),), overrides_of="backend")
+        main, volumes = _management(part, release, base_env(site, release), [command])
+        pod = Pod(part, VISIO, 100, (main,), volumes=volumes, overrides_of="backend")
         manifests += [service_account(site, part), cron_job(site, pod, schedule)]
     return manifests
 
 
-def _management(name: str, release: Release, variables: list[Manifest], command: list[str]) -> Manifest:
-    return container(
+def _management(
+    name: str, release: Release, variables: list[Manifest], command: list[str]
+) -> tuple[Manifest, tuple[Manifest, ...]]:
+    """The container of a management command, and the volumes of its pod."""
+    by_file, volumes, mounts = as_files(variables)
+    main = container(
         name,
         release.images["backend"],
         args=["python", "manage.py", *command],
-        env=variables,
+        env=by_file,
         resources=amounts({"cpu": "100m", "memory": "256Mi"}, {"memory": "1Gi"}),
-        volumeMounts=[mount("tmp", TMP)],
+        volumeMounts=[mount("tmp", TMP), *mounts],
     )
+    return main, (scratch("tmp", "1Gi"), *volumes)

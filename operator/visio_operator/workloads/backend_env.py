@@ -1,9 +1,14 @@
-"""The environment of the API's image: one set, which its server, its worker and its Jobs share (facts/visio.md 1)."""
+"""The environment of the API's image: one set, which its server, its worker and its Jobs share (facts/visio.md 1).
+
+Values are told apart by Django's settings: some names begin with DJANGO_, most do not.
+"""
 
 from __future__ import annotations
 
+from visio_operator.api.fields import seconds
 from visio_operator.plan.plan import Release
 
+from .backend_features import features_env
 from .common import Manifest, Site, env, object_name
 from .connections import (
     SecretKey,
@@ -11,10 +16,10 @@ from .connections import (
     from_secret,
     keys,
     livekit_keys,
-    redis_password,
     redis_urls,
     storage_env,
 )
+from .routes import allowed_hosts, media_auth_env
 
 TRUE, FALSE = "True", "False"
 SUBTITLES_AGENT = "multi-user-transcriber"
@@ -31,8 +36,7 @@ def backend_env(site: Site, release: Release) -> list[Manifest]:
         *_recording(site),
         *_summary(site, release),
         *_agents(site),
-        *_mail(site),
-        *_frontend(site),
+        *features_env(site),
     ]
 
 
@@ -43,7 +47,7 @@ def base_env(site: Site, release: Release) -> list[Manifest]:
         # Without it Visio starts in its Development configuration, with debugging on.
         "DJANGO_CONFIGURATION": "Production",
         "DJANGO_SETTINGS_MODULE": "meet.settings",
-        "DJANGO_ALLOWED_HOSTS": host,
+        "DJANGO_ALLOWED_HOSTS": ",".join(allowed_hosts(site)),
         "DJANGO_CSRF_TRUSTED_ORIGINS": f"https://{host}",
     }
     queue = release.settings.get("backendQueue", "meet-backend")
@@ -51,12 +55,23 @@ def base_env(site: Site, release: Release) -> list[Manifest]:
         *env(core),
         from_secret("DJANGO_SECRET_KEY", keys(site, "djangoSecretKey")),
         *database_env(site),
-        *redis_password(site),
         *redis_urls(site, "REDIS_URL", celery=False),
         *redis_urls(site, "CELERY_BROKER_URL", celery=True),
         *env({"CELERY_ENABLED": TRUE, "CELERY_TASK_DEFAULT_QUEUE": queue}),
+        *media_auth_env(site, release),
         *storage_env(site),
+        *_uploads(site),
     ]
+
+
+def _uploads(site: Site) -> list[Manifest]:
+    """What people upload themselves: backgrounds, straight from the browser to the store."""
+    spec = site.spec.object_storage
+    variables = {"FILE_UPLOAD_ENABLED": TRUE if spec.file_uploads else FALSE}
+    if spec.public_host is not None:
+        # A URL, whatever the name says: signatures cover the host that browsers use.
+        variables["AWS_S3_DOMAIN_REPLACE"] = f"https://{spec.public_host}"
+    return env(variables)
 
 
 def _oidc(site: Site) -> list[Manifest]:
@@ -68,7 +83,7 @@ def _oidc(site: Site) -> list[Manifest]:
         "OIDC_OP_TOKEN_ENDPOINT": oidc.token_endpoint,
         "OIDC_OP_USER_ENDPOINT": oidc.user_endpoint,
         "OIDC_RP_CLIENT_ID": oidc.client_id,
-        "OIDC_RP_SIGN_ALGO": "RS256",
+        "OIDC_RP_SIGN_ALGO": oidc.sign_algorithm,
         "OIDC_RP_SCOPES": oidc.scopes,
         # Host names are what Django compares; the URLs in Visio's samples match nothing.
         "OIDC_REDIRECT_ALLOWED_HOSTS": site.spec.host,
@@ -78,9 +93,21 @@ def _oidc(site: Site) -> list[Manifest]:
     }
     if oidc.logout_endpoint is not None:
         variables["OIDC_OP_LOGOUT_ENDPOINT"] = oidc.logout_endpoint
-    if oidc.pro_connect:
-        # A Python literal, as the settings parser wants; eidas1 is ProConnect's lowest level of assurance.
-        variables["OIDC_AUTH_REQUEST_EXTRA_PARAMS"] = "{'acr_values': 'eidas1'}"
+    # eidas1 is ProConnect's lowest level of assurance, and it wants one to be asked for.
+    assurance = oidc.acr_values or ("eidas1" if oidc.pro_connect else "")
+    if assurance:
+        # A Python literal, as the settings parser wants.
+        variables["OIDC_AUTH_REQUEST_EXTRA_PARAMS"] = repr({"acr_values": assurance})
+    if oidc.pkce:
+        variables["OIDC_USE_PKCE"] = TRUE
+    if oidc.name_claims:
+        variables["OIDC_USERINFO_FULLNAME_FIELDS"] = ",".join(oidc.name_claims)
+    if oidc.short_name_claim is not None:
+        variables["OIDC_USERINFO_SHORTNAME_FIELD"] = oidc.short_name_claim
+    if oidc.identify_by_email:
+        variables["OIDC_FALLBACK_TO_EMAIL_FOR_IDENTIFICATION"] = TRUE
+    variables["FRONTEND_USE_PROCONNECT_BUTTON"] = TRUE if oidc.pro_connect else FALSE
+    variables["FRONTEND_IS_SILENT_LOGIN_ENABLED"] = TRUE if oidc.silent_login else FALSE
     secret = SecretKey(oidc.secret_ref.name, oidc.secret_ref.key or "clientSecret")
     return [*env(variables), from_secret("OIDC_RP_CLIENT_SECRET", secret)]
 
@@ -91,18 +118,34 @@ def _livekit(site: Site) -> list[Manifest]:
 
 
 def _recording(site: Site) -> list[Manifest]:
-    if not site.spec.recording.enabled:
-        return env({"RECORDING_ENABLE": FALSE})
-    return env(
-        {
-            "RECORDING_ENABLE": TRUE,
-            "RECORDING_OUTPUT_FOLDER": "recordings",
-            "RECORDING_DOWNLOAD_BASE_URL": f"https://{site.spec.host}/recording",
-            # Recordings end by LiveKit's egress_ended webhook, which needs no events of the bucket.
-            "RECORDING_STORAGE_EVENT_ENABLE": FALSE,
-            "MEDIA_BASE_URL": f"https://{site.spec.host}",
+    media = {"MEDIA_BASE_URL": f"https://{site.spec.host}"}
+    recording = site.spec.recording
+    if not recording.enabled:
+        return env({"RECORDING_ENABLE": FALSE, **(media if site.spec.object_storage.file_uploads else {})})
+    variables = {
+        "RECORDING_ENABLE": TRUE,
+        "RECORDING_OUTPUT_FOLDER": "recordings",
+        "RECORDING_DOWNLOAD_BASE_URL": f"https://{site.spec.host}/recording",
+        # Recordings end by LiveKit's egress_ended webhook, which needs no events of the bucket.
+        "RECORDING_STORAGE_EVENT_ENABLE": FALSE,
+        **media,
+    }
+    if recording.max_duration is not None:
+        # Milliseconds; the recorders have the same limit in their own configuration, and enforce it.
+        variables["RECORDING_MAX_DURATION"] = str(seconds(recording.max_duration) * 1000)
+    if recording.expiration_days is not None:
+        variables["RECORDING_EXPIRATION_DAYS"] = str(recording.expiration_days)
+    encoding = recording.encoding
+    if encoding is not None:
+        variables |= {
+            "RECORDING_ENCODING_ENABLED": TRUE,
+            "RECORDING_ENCODING_WIDTH": str(encoding.width),
+            "RECORDING_ENCODING_HEIGHT": str(encoding.height),
+            "RECORDING_ENCODING_FRAMERATE": str(encoding.framerate),
+            "RECORDING_ENCODING_VIDEO_BITRATE_KBPS": str(encoding.video_kbps),
+            "RECORDING_ENCODING_AUDIO_BITRATE_KBPS": str(encoding.audio_kbps),
         }
-    )
+    return env(variables)
 
 
 def _summary(site: Site, release: Release) -> list[Manifest]:
@@ -136,33 +179,3 @@ def _agents(site: Site) -> list[Manifest]:
         variables["METADATA_COLLECTOR_AGENT_NAME"] = METADATA_AGENT
         variables["METADATA_COLLECTOR_OUTPUT_FOLDER"] = METADATA_FOLDER
     return env(variables)
-
-
-def _mail(site: Site) -> list[Manifest]:
-    mail = site.spec.mail
-    if mail is None:
-        return []
-    variables = {
-        "DJANGO_EMAIL_HOST": mail.host,
-        "DJANGO_EMAIL_PORT": str(mail.port),
-        "DJANGO_EMAIL_FROM": mail.sender,
-        "DJANGO_EMAIL_USE_TLS": TRUE if mail.security == "startTLS" else FALSE,
-        "DJANGO_EMAIL_USE_SSL": TRUE if mail.security == "TLS" else FALSE,
-        "DJANGO_EMAIL_DOMAIN": site.spec.host,
-        "DJANGO_EMAIL_APP_BASE_URL": f"https://{site.spec.host}",
-        # The text of the mails prints these three as they are: an unset one reads "None".
-        "DJANGO_EMAIL_BRAND_NAME": "Visio",
-        "DJANGO_EMAIL_SUPPORT_EMAIL": mail.sender,
-        "DJANGO_EMAIL_LOGO_IMG": f"https://{site.spec.host}/assets/logo-suite-numerique.png",
-    }
-    if mail.user is not None:
-        variables["DJANGO_EMAIL_HOST_USER"] = mail.user
-    if mail.secret_ref is None:
-        return env(variables)
-    password = SecretKey(mail.secret_ref.name, mail.secret_ref.key or "password")
-    return [*env(variables), from_secret("DJANGO_EMAIL_HOST_PASSWORD", password)]
-
-
-def _frontend(site: Site) -> list[Manifest]:
-    """Settings that the API hands to browsers."""
-    return env({"FRONTEND_USE_PROCONNECT_BUTTON": TRUE if site.spec.oidc.pro_connect else FALSE})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from visio_operator.api.fields import seconds
 from visio_operator.plan.plan import Plan, Release
 
 from .common import Expanded, Manifest, Site, config_text, env, env_composed
-from .connections import from_secret, keys, livekit_redis, livekit_url, redis_password
+from .connections import livekit_keys, livekit_redis, livekit_url, redis_password
 from .containers import TMP, User, amounts, container, http_probe, mount, port, scratch
 from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service_account
 
@@ -28,8 +29,7 @@ def egress(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         "egress",
         release.images["egress"],
         env=[
-            from_secret("LIVEKIT_API_KEY", keys(site, "livekitApiKey")),
-            from_secret("LIVEKIT_API_SECRET", keys(site, "livekitApiSecret")),
+            *livekit_keys(site),
             *redis_password(site),
             *env(
                 {
@@ -67,6 +67,8 @@ def egress(site: Site, plan: Plan, release: Release) -> list[Manifest]:
 
 def _config(site: Site) -> dict[str, Any]:
     """Visio sends the bucket and its keys with each request, so none stand here."""
+    longest = site.spec.recording.max_duration
+    limits = {"session_limits": {"file_output_max_duration": f"{seconds(longest)}s"}} if longest is not None else {}
     return {
         "redis": dict(livekit_redis(site, Expanded("$(REDIS_PASSWORD)"))),
         "ws_url": livekit_url(site),
@@ -75,5 +77,6 @@ def _config(site: Site) -> dict[str, Any]:
         "health_port": HEALTH_PORT,
         "prometheus_port": METRICS_PORT,
         "enable_chrome_sandbox": False,
+        **limits,
         "logging": {"json": True, "level": "info"},
     }

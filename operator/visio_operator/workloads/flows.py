@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from .common import Site
 from .connections import GARAGE_PORT, LIVEKIT_PORT, Endpoint, database, of_url, redis, storage
 from .containers import PROXY_METRICS_PORT
-from .sfu import media
-from .turn import RELAY_PORTS, TLS_PORT
+from .egress import METRICS_PORT as EGRESS_METRICS_PORT
+from .media import media
+from .sfu import METRICS_PORT
+from .turn import RELAY_PORTS, listening_port
 
 ANYONE = "anyone"
 """Whatever reaches the cluster: gateway pods of any namespace, load balancers, browsers."""
@@ -58,6 +60,8 @@ def flows(site: Site) -> tuple[Flow, ...]:
         *_media(site),
         *_summary(site),
         *_captions(site),
+        *_preflight(site),
+        *_smoke(site),
     )
 
 
@@ -81,7 +85,7 @@ def _front_door(site: Site) -> Iterator[Flow]:
     yield Flow(ANYONE, "backend", (Ports(8000),), "API")
     yield Flow(ANYONE, "sfu", (Ports(LIVEKIT_PORT),), "signalling")
     yield Flow(ANYONE, "garage", (Ports(GARAGE_PORT),), "recordings for browsers, signed by the API")
-    yield Flow(ANYONE, "turn", (Ports(TLS_PORT),), "TURN over TLS")
+    yield Flow(ANYONE, "turn", (Ports(listening_port(site)),), "TURN over TLS")
     if site.spec.sfu.network != "turnTLS":
         yield Flow(ANYONE, "sfu", (Ports(ports.tcp), _udp(ports.udp)), "media")
 
@@ -115,18 +119,43 @@ def _media(site: Site) -> Iterator[Flow]:
         yield Flow(client, "sfu", signalling_and_media, "signalling and media")
         # In WebRTC both sides try to reach each other.
         yield Flow("sfu", client, (ALL_UDP,), "media")
-        if ports.bound_to_node:
-            # They are announced under the address of their node, which no pod selector covers.
+        if ports.exposure is not None:
+            # They are announced under the address of their node or load balancer, which no pod selector covers.
             yield Flow(client, WORLD, signalling_and_media, "signalling and media")
     if site.spec.sfu.network == "turnTLS":
         relayed = Ports(RELAY_PORTS[0], RELAY_PORTS[-1], "UDP")
         yield Flow("turn", "sfu", (_udp(ports.udp),), "relayed media")
         yield Flow("sfu", "turn", (relayed,), "relayed media")
+        if site.spec.sfu.exposure == "hostNetwork":
+            # These pods have the address of their node, which no pod selector covers.
+            yield Flow("sfu", WORLD, (relayed,), "relayed media")
     else:
         yield Flow("sfu", WORLD, (ALL_UDP,), "media to browsers, on ports of theirs")
+    yield from _stun(site)
+    yield Flow(OPERATOR, "sfu", (Ports(METRICS_PORT),), "rooms, participants and packets")
+    yield Flow(OPERATOR, "egress", (Ports(EGRESS_METRICS_PORT),), "whether a recorder is free")
     yield Flow("egress", *_to(redis(site)), "bus")
+    yield from _sentinels(site)
     for part in ("egress", "metadata"):
         yield Flow(part, *_to(storage(site).endpoint), "recordings")
+
+
+def _sentinels(site: Site) -> Iterator[Flow]:
+    """The Sentinels, and wherever they say that Redis is at this moment."""
+    sentinel = site.spec.redis.sentinel
+    for address in sentinel.addresses if sentinel is not None else ():
+        host, _, number = address.rpartition(":")
+        for part in ("sfu", "egress"):
+            yield Flow(part, Endpoint(host, int(number)), (Ports(int(number)),), "where Redis is")
+            yield Flow(part, Endpoint(host, site.spec.redis.port), (Ports(site.spec.redis.port),), "bus")
+
+
+def _stun(site: Site) -> Iterator[Flow]:
+    """The STUN servers of the spec; no other one is ever asked."""
+    given = site.spec.sfu.external_address
+    for server in given.stun_servers if given is not None else ():
+        host, _, number = server.rpartition(":")
+        yield Flow("sfu", Endpoint(host, int(number)), (Ports(int(number), protocol="UDP"),), "external address")
 
 
 def _summary(site: Site) -> Iterator[Flow]:
@@ -136,12 +165,52 @@ def _summary(site: Site) -> Iterator[Flow]:
     yield Flow("call-webhook", PUBLIC, (Ports(443),), "results")
     yield Flow("transcription", WORLD, (Ports(443),), "model weights, on first start")
     yield Flow(OPERATOR, "transcription", (Ports(8000),), "whether a worker is busy")
-    yield Flow(OPERATOR, "redis", (Ports(6379),), "length of the queue")
+    yield Flow(OPERATOR, *_to(redis(site)), "length of the queues")
     if site.spec.llm is not None:
         yield Flow("summarize", *_to(of_url(site.spec.llm.url)), "language model")
     if site.spec.docs is not None:
         for part in ("transcription", "summarize"):
             yield Flow(part, *_to(of_url(site.spec.docs.url)), "delivery to Docs")
+
+
+def _preflight(site: Site) -> Iterator[Flow]:
+    """The check of the connections goes the ways that the parts go."""
+    yield Flow("preflight", DNS, (Ports(53, protocol="UDP"), Ports(53)), "names")
+    oidc = site.spec.oidc
+    outside = [of_url(url) for url in (oidc.jwks_endpoint, oidc.authorization_endpoint, oidc.token_endpoint)]
+    outside += [of_url(oidc.user_endpoint), database(site), redis(site), storage(site).endpoint]
+    if site.spec.mail is not None:
+        outside.append(Endpoint(site.spec.mail.host, site.spec.mail.port))
+    outside += [of_url(service.url) for service in (site.spec.docs, site.spec.llm) if service is not None]
+    for target in outside:
+        if target.part is None:
+            yield Flow("preflight", *_to(target), "check of the connections")
+
+
+def _smoke(site: Site) -> Iterator[Flow]:
+    """The smoke test comes as a browser does, and calls what the API calls."""
+    ports = media(site)
+    yield Flow("smoke", DNS, (Ports(53, protocol="UDP"), Ports(53)), "names")
+    yield Flow("smoke", PUBLIC, (Ports(443),), "page, API and LiveKit, as browsers reach them")
+    yield Flow("smoke", "sfu", (Ports(METRICS_PORT),), "whether webhooks were delivered")
+    if site.spec.sfu.network == "turnTLS":
+        yield Flow("smoke", "turn", (Ports(listening_port(site)),), "TURN over TLS")
+    else:
+        yield Flow("smoke", "sfu", (Ports(ports.tcp), _udp(ports.udp)), "media")
+        yield Flow("smoke", WORLD, (Ports(ports.tcp), _udp(ports.udp)), "media, by the addresses that browsers get")
+        yield Flow("sfu", "smoke", (ALL_UDP,), "media")
+    oidc = site.spec.oidc
+    for url in (oidc.jwks_endpoint, oidc.authorization_endpoint, oidc.token_endpoint):
+        yield Flow("smoke", *_to(of_url(url)), "sign-in")
+    if site.spec.recording.enabled:
+        yield Flow("smoke", *_to(storage(site).endpoint), "the recording")
+    if site.spec.transcription.enabled:
+        yield Flow("smoke", "summary", (Ports(8000),), "the transcription")
+    if site.spec.mail is not None:
+        yield Flow("smoke", *_to(Endpoint(site.spec.mail.host, site.spec.mail.port)), "mail")
+    for service in (site.spec.docs, site.spec.llm):
+        if service is not None:
+            yield Flow("smoke", *_to(of_url(service.url)), "delivery of transcripts")
 
 
 def _captions(site: Site) -> Iterator[Flow]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from visio_operator.plan.plan import Plan, Release
 
+from .autoscalers import autoscaler, left_to_autoscaler
 from .common import Manifest, Site
 from .containers import TMP, VISIO, amounts, container, http_probe, linger, mount, port, scratch
 from .pods import Pod, deployment, disruption_budget, service, service_account, service_port
@@ -30,6 +31,7 @@ def frontend(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     return [
         service_account(site, "frontend"),
         service(site, "frontend", service_port("http", 80)),
-        deployment(site, pod, part.replicas),
+        left_to_autoscaler(site, deployment(site, pod, part.replicas), "frontend"),
+        *autoscaler(site, "frontend"),
         disruption_budget(site, "frontend"),
     ]

@@ -27,7 +27,8 @@ def network_policies(site: Site, plan: Plan) -> list[Manifest]:
     return [
         _deny(site),
         *_allowed_by_spec(site),
-        *(_of_part(site, part, matrix) for part in parts),
+        # That of the smoke test stands before there is one, so that its pods find every server's policy in place.
+        *(_of_part(site, part, matrix) for part in (*parts, "smoke")),
     ]
 
 
@@ -86,13 +87,20 @@ def _distinct(rules: Iterable[Manifest]) -> list[Manifest]:
 
 def _incoming(site: Site, flow: Flow) -> Manifest:
     ports = [_port(port) for port in flow.ports]
-    if flow.source == ANYONE or (flow.source == "sfu" and site.spec.sfu.host_network):
+    if flow.source == ANYONE or flow.source == on_node_network(site):
         # A pod on the node's network has the node's address; what it may reach is guarded by a password.
         return {"ports": ports}
     if flow.source == OPERATOR:
         peer = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "visio-operator"}}}
         return {"from": [peer], "ports": ports}
     return {"from": [{"podSelector": {"matchLabels": selector(site, flow.source)}}], "ports": ports}
+
+
+def on_node_network(site: Site) -> str:
+    """The part whose pods have the address of their node; empty when there is none."""
+    if site.spec.sfu.exposure != "hostNetwork":
+        return ""
+    return "turn" if site.spec.sfu.network == "turnTLS" else "sfu"
 
 
 def _outgoing(site: Site, flow: Flow) -> list[Manifest]:

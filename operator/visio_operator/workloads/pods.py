@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 from visio_operator.api.rollout import PartOverride, Toleration
@@ -22,7 +23,8 @@ from .common import (
     selector,
 )
 from .containers import GPU, User
-from .quantities import canonical_amounts
+from .quantities import canonical_amounts, parse
+from .trust import trusting
 
 KEEP_SESSIONS = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
@@ -30,6 +32,9 @@ KEEP_SESSIONS = {
 }
 """Node autoscalers give a pod ten minutes at most (facts/scaling.md A4); a pod with sessions is taken by us only."""
 
+DISK = "ephemeral-storage"
+_LOGS = "256Mi"
+"""A kubelet keeps five files of 10 MiB of a container's logs by default; the rest is for what programs write beside."""
 _GPU_LEAD = 2_400
 """Seconds: a node, its driver and the download of the weights."""
 
@@ -60,13 +65,13 @@ def pod_template(site: Site, pod: Pod) -> Manifest:
     meta: Manifest = {"labels": {**labels(site, pod.part), **pod.labels}}
     if pod.annotations:
         meta["annotations"] = dict(pod.annotations)
-    return {"metadata": meta, "spec": _pod_spec(site, pod)}
+    return {"metadata": meta, "spec": trusting(site, pod.part, _pod_spec(site, pod))}
 
 
 def _pod_spec(site: Site, pod: Pod) -> Manifest:
     override = _override(site, pod.part)
     inherited = _override(site, pod.overrides_of)
-    main, *others = pod.containers
+    main, *others = (_bounded(one, pod.volumes) for one in pod.containers)
     security = {**pod_security(), "runAsUser": pod.user.uid, "runAsGroup": pod.user.gid, "fsGroup": pod.user.gid}
     spec: Manifest = {
         "serviceAccountName": object_name(site, pod.part),
@@ -80,7 +85,7 @@ def _pod_spec(site: Site, pod: Pod) -> Manifest:
     tolerated = [{"key": GPU, "operator": "Exists"}] if pod.pool else []
     tolerated += [_toleration(one) for one in override.tolerations] if override else []
     optional: Manifest = {
-        "initContainers": list(pod.init),
+        "initContainers": [_bounded(one, pod.volumes) for one in pod.init],
         "volumes": list(pod.volumes),
         "imagePullSecrets": [{"name": name} for name in site.spec.image_pull_secrets],
         "nodeSelector": selected,
@@ -101,6 +106,24 @@ def _pod_spec(site: Site, pod: Pod) -> Manifest:
     if pod.host_network:
         spec |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
     return spec
+
+
+def _bounded(container: Manifest, volumes: tuple[Manifest, ...]) -> Manifest:
+    """The container with a bound on what it writes to the node's disk: its logs beside the scratch volumes, whose own
+    bounds hold for all containers together. A node whose disk is full evicts pods of everybody."""
+    resources = container.get("resources", {})
+    if DISK in resources.get("limits", {}):
+        return container
+    mounted = {mount["name"] for mount in container.get("volumeMounts", ())}
+    sizes = (one["emptyDir"].get("sizeLimit", "0") for one in volumes if "emptyDir" in one and one["name"] in mounted)
+    limit = sum((parse(size)[0] for size in sizes), parse(_LOGS)[0])
+    return {
+        **container,
+        "resources": {
+            "requests": {**resources.get("requests", {}), DISK: _LOGS},
+            "limits": {**resources.get("limits", {}), **canonical_amounts({DISK: f"{ceil(limit / 1024**2)}Mi"})},
+        },
+    }
 
 
 def _override(site: Site, part: str) -> PartOverride | None:

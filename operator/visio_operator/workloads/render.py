@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from visio_operator.plan.plan import Plan, Release
+from visio_operator.plan.rotation import settled_keys
 
 from .agents import metadata_collector, subtitles
 from .backend import backend, celery_backend, cron_jobs, migrate, superuser
@@ -18,7 +19,9 @@ from .gateway import gateway
 from .ingress import ingress
 from .network_policies import network_policies
 from .postgres import postgres
+from .preflight import preflight
 from .redis import redis
+from .restarts import with_key_pairs
 from .sfu import sfu
 from .summary import call_webhook, summarize, summary
 from .transcription import transcription
@@ -27,6 +30,7 @@ from .turn import turn
 Builder = Callable[[Site, Plan, Release], list[Manifest]]
 
 BUILDERS: tuple[Builder, ...] = (
+    preflight,
     postgres,
     redis,
     garage,
@@ -59,10 +63,12 @@ def render(site: Site, plan: Plan) -> tuple[Manifest, ...]:
     if release is None:
         return ()
     # Policies first, so that no pod runs a moment without them.
-    return join(
+    manifests = join(
         network_policies(site, plan),
         *(builder(site, plan, release) for builder in BUILDERS),
         certificate(site),
         ingress(site),
         gateway(site),
     )
+    livekit = plan.livekit or settled_keys(site.name, site.spec)
+    return tuple(with_key_pairs(site.name, manifest, livekit) for manifest in manifests)

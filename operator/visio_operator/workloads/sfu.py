@@ -2,75 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from visio_operator.api.fields import seconds
+from visio_operator.plan.addresses import is_told
+from visio_operator.plan.media import SFU_CPU, sfu_cores
 from visio_operator.plan.plan import Plan, Release
 
-from .common import Expanded, Manifest, Site, config_text, env_composed, env_field, metadata, object_name, selector
+from .common import Expanded, Manifest, Site, config_text, env_composed, metadata, object_name, selector
 from .connections import (
     LIVEKIT_PORT,
     from_secret,
     keys,
-    livekit_keys,
     livekit_redis,
     redis_password,
 )
-from .containers import PLAIN, amounts, container, http_probe, port
+from .containers import PLAIN, amounts, container, http_probe, mount, port
+from .media import ANNOUNCED, SLOT, Media, media, node_address
 from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service, service_account, service_port
-from .quantities import parse
 from .turn import TURN_PORT, turn_host
+from .webhooks import accepted_keys, webhook, webhook_relay
 
 DRAIN = 18_000
 """Seconds a server may take until its last room has ended, when the user sets no deadline; Visio's own figure."""
 TRACKS_PER_CORE = 400
 """LiveKit's sample configuration; its code sets no limit at all (facts/visio.md 6)."""
 METRICS_PORT = 6789
-CPU_REQUEST = "2"
-_FIRST_NODE_PORT = 30_000
-_BLOCK = 8
-_BLOCKS = 340
-
-
-@dataclass(frozen=True)
-class Media:
-    """The ports for media, the same outside and inside, since a server announces the port that it listens on."""
-
-    udp: range
-    tcp: int
-    address: str
-    """Field of the pod that holds the address to announce."""
-    on_nodes: bool
-    """Published on the nodes by a Service."""
-
-    @property
-    def bound_to_node(self) -> bool:
-        """Two servers on one node would take each other's ports or packets."""
-        return self.address == "status.hostIP"
-
-
-def media(site: Site) -> Media:
-    """How media reach the servers.
-
-    A Service cannot tell rooms apart, so each server has to be reached under an address of its own. On node ports it is
-    that of its node: with the local traffic policy a node hands its packets to the one server that runs on it.
-    """
-    spec = site.spec.sfu
-    if spec.network == "turnTLS":
-        return Media(range(7882, 7883), 7881, "status.podIP", on_nodes=False)
-    if spec.host_network:
-        return Media(range(7882, 7883), 7881, "status.hostIP", on_nodes=False)
-    first = _node_port_block(site)
-    count = _BLOCK if spec.network == "nodePorts" else 1
-    return Media(range(first, first + count), first, "status.hostIP", on_nodes=True)
-
-
-def _node_port_block(site: Site) -> int:
-    """The first of eight node ports, derived from the deployment's name so that firewalls can be opened for good."""
-    number = int(sha256(f"{site.namespace}/{site.name}".encode()).hexdigest(), 16)
-    return _FIRST_NODE_PORT + _BLOCK * (number % _BLOCKS)
+_ANNOUNCED = "/etc/visio-announced"
+_WAIT = f"trap 'exit 143' TERM; until [ -s {_ANNOUNCED}/address ]; do sleep 1; done"
+"""The first process of a container ends at SIGTERM only if it says so itself."""
+_ANNOUNCED_VOLUME: Manifest = {
+    "name": "announced",
+    "downwardAPI": {"items": [{"path": "address", "fieldRef": {"fieldPath": f"metadata.annotations['{ANNOUNCED}']"}}]},
+}
 
 
 def sfu(site: Site, plan: Plan, release: Release) -> list[Manifest]:
@@ -79,17 +43,17 @@ def sfu(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     if part is None:
         return []
     spec = site.spec.sfu
-    ports = media(site)
+    ports, told = media(site), is_told(spec)
     main = container(
         "sfu",
         release.images["livekit"],
-        env=_environment(site, ports),
+        env=_environment(site, plan, ports),
         ports=[port("http", LIVEKIT_PORT), port("metrics", METRICS_PORT), *_media_ports(ports)],
         startupProbe=http_probe("/", "http", period=2, failures=60),
         # 406 while the node's own statistics are late, which a busy server may be for a moment.
         livenessProbe=http_probe("/", "http", period=10, failures=6),
         readinessProbe=http_probe("/", "http", period=5, failures=3),
-        resources=amounts({"cpu": CPU_REQUEST, "memory": "1Gi"}, {"memory": "4Gi"}),
+        resources=amounts({"cpu": SFU_CPU, "memory": "1Gi"}, {"memory": "4Gi"}),
     )
     pod = Pod(
         "sfu",
@@ -97,13 +61,14 @@ def sfu(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         # After SIGTERM a server takes no new rooms and leaves when the last one has ended.
         seconds(spec.drain_deadline) if spec.drain_deadline else DRAIN,
         (main,),
+        init=(*((_wait_for_address(release.images["livekit"]),) if told else ()), *webhook_relay(site, plan, release)),
+        volumes=(_ANNOUNCED_VOLUME,) if told else (),
         annotations=KEEP_SESSIONS,
         one_per_node=ports.bound_to_node,
-        host_network=spec.host_network,
+        host_network=ports.exposure == "hostNetwork",
     )
     manifests = [service_account(site, "sfu"), service(site, "sfu", service_port("http", LIVEKIT_PORT))]
-    if ports.on_nodes:
-        manifests.append(_media_service(site, ports))
+    manifests += _media_services(site, plan, ports, part.replicas)
     surge = 0 if ports.bound_to_node else 1
     return [*manifests, deployment(site, pod, part.replicas, surge=surge), disruption_budget(site, "sfu")]
 
@@ -112,46 +77,74 @@ def _media_ports(ports: Media) -> list[Manifest]:
     return [port("media-tcp", ports.tcp), *(port(f"media-{i}", udp, "UDP") for i, udp in enumerate(ports.udp))]
 
 
-def _media_service(site: Site, ports: Media) -> Manifest:
+def _media_services(site: Site, plan: Plan, ports: Media, replicas: int) -> list[Manifest]:
+    """What publishes the media ports: one Service for all nodes, or a load balancer for each server."""
     published = [
-        {**service_port("media-tcp", ports.tcp), "nodePort": ports.tcp},
-        *(
-            {**service_port(f"media-{index}", udp, protocol="UDP"), "nodePort": udp}
-            for index, udp in enumerate(ports.udp)
-        ),
+        service_port("media-tcp", ports.tcp),
+        *(service_port(f"media-{index}", udp, protocol="UDP") for index, udp in enumerate(ports.udp)),
     ]
+    if ports.exposure == "nodePort":
+        fixed = [{**one, "nodePort": one["port"]} for one in published]
+        return [_media_service(site, "sfu-media", "NodePort", selector(site, "sfu"), fixed)]
+    if ports.exposure == "loadBalancer":
+        return [
+            _media_service(
+                site, f"sfu-media-{slot}", "LoadBalancer", {**selector(site, "sfu"), SLOT: str(slot)}, published
+            )
+            for slot in plan.media_slots or range(replicas)
+        ]
+    return []
+
+
+def _media_service(site: Site, name: str, kind: str, selected: dict[str, str], ports: list[Manifest]) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(site, "sfu", object_name(site, "sfu-media")),
+        "metadata": metadata(site, "sfu", object_name(site, name)),
         "spec": {
-            "type": "NodePort",
+            "type": kind,
             "externalTrafficPolicy": "Local",
-            "selector": selector(site, "sfu"),
-            "ports": published,
+            # A server that is slow to answer a probe, or that drains, still carries its rooms.
+            "publishNotReadyAddresses": True,
+            "selector": selected,
+            "ports": ports,
         },
     }
 
 
-def _environment(site: Site, ports: Media) -> list[Manifest]:
+def _wait_for_address(image: str) -> Manifest:
+    """Wait until the operator has written on the pod which address it is to announce.
+
+    With none LiveKit would announce that of the pod, and nobody outside would hear anything.
+    """
+    return container(
+        "address",
+        image,
+        command=["/bin/sh", "-c", _WAIT],
+        resources=amounts({"cpu": "10m", "memory": "16Mi"}, {"memory": "64Mi"}),
+        volumeMounts=[mount("announced", _ANNOUNCED, read_only=True)],
+    )
+
+
+def _environment(site: Site, plan: Plan, ports: Media) -> list[Manifest]:
     turn = [from_secret("TURN_SECRET", keys(site, "turnSecret"))] if site.spec.sfu.network == "turnTLS" else []
     return [
-        *livekit_keys(site),
+        *accepted_keys(site),
         *redis_password(site),
         *turn,
-        env_field("NODE_IP", ports.address),
-        # In quotes, since a hexadecimal key of digits would be read as a number and dropped.
-        env_composed("LIVEKIT_KEYS", '"$(LIVEKIT_API_KEY)": "$(LIVEKIT_API_SECRET)"'),
-        env_composed("LIVEKIT_CONFIG", config_text(_config(site, ports))),
+        *node_address(site),
+        env_composed("LIVEKIT_CONFIG", config_text(_config(site, plan, ports))),
     ]
 
 
-def _config(site: Site, ports: Media) -> dict[str, Any]:
+def _config(site: Site, plan: Plan, ports: Media) -> dict[str, Any]:
     first, last = ports.udp[0], ports.udp[-1]
+    given = site.spec.sfu.external_address
+    stun = list(given.stun_servers) if given is not None else []
     rtc: dict[str, Any] = {
         "tcp_port": ports.tcp,
         "udp_port": first if first == last else f"{first}-{last}",
-        "use_external_ip": False,
+        "use_external_ip": bool(stun),
     }
     if site.spec.sfu.network == "turnTLS":
         rtc["turn_servers"] = [
@@ -159,23 +152,13 @@ def _config(site: Site, ports: Media) -> dict[str, Any]:
         ]
     # Without an entry LiveKit sends every browser to STUN servers of Google and Twilio. Browsers need none: the
     # servers announce public addresses. This one names ourselves, and nothing answers there.
-    rtc["stun_servers"] = [f"{site.spec.livekit_public_host}:{ports.tcp}"]
+    rtc["stun_servers"] = stun or [f"{site.spec.livekit_public_host}:{ports.tcp}"]
     return {
         "port": LIVEKIT_PORT,
         "prometheus": {"port": METRICS_PORT},
         "rtc": rtc,
         "redis": dict(livekit_redis(site)),
-        "webhook": {
-            # The API accepts webhooks that are signed with its own key only, and by the public URL only.
-            "api_key": Expanded("$(LIVEKIT_API_KEY)"),
-            "urls": [f"https://{site.spec.host}/api/v1.0/rooms/webhooks-livekit/"],
-        },
-        "limit": {"num_tracks": TRACKS_PER_CORE * _cores(site)},
+        "webhook": webhook(site, plan),
+        "limit": {"num_tracks": TRACKS_PER_CORE * sfu_cores(site.spec)},
         "logging": {"json": True, "level": "info"},
     }
-
-
-def _cores(site: Site) -> int:
-    override = next((one for one in site.spec.overrides if one.part == "sfu"), None)
-    requested = override.resources.requests.get("cpu") if override and override.resources else None
-    return max(1, int(parse(requested or CPU_REQUEST)[0]))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+from visio_operator.api.fields import seconds
 from visio_operator.plan.plan import Plan, Release
+from visio_operator.plan.secrets import TENANTS
 
-from .common import Manifest, Site, env, env_composed
-from .connections import SecretKey, from_secret, keys, redis_password, redis_urls, storage_env
+from .backend_features import sentry_env
+from .common import Manifest, Site, env
+from .connections import SecretKey, composed, from_secret, keys, redis_urls, storage_env
 from .containers import TMP, VISIO, amounts, container, http_probe, linger, mount, port, scratch
 from .pods import Pod, deployment, disruption_budget, service, service_account, service_port
 
@@ -20,10 +23,7 @@ def summary_env(site: Site, release: Release, whisper_url: str) -> list[Manifest
     """One set for the API and all its workers: the program refuses to start without any of it (facts/visio.md 3)."""
     transcription = site.spec.transcription
     return [
-        from_secret("SUMMARY_API_TOKEN", keys(site, "summaryApiToken")),
-        from_secret("SUMMARY_WEBHOOK_TOKEN", keys(site, "summaryWebhookToken")),
-        env_composed("AUTHORIZED_TENANTS", _tenants(site)),
-        *redis_password(site),
+        from_secret("AUTHORIZED_TENANTS", composed(site, TENANTS)),
         *redis_urls(site, "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "TASK_TRACKER_REDIS_URL", celery=True),
         *env(
             {
@@ -32,7 +32,7 @@ def summary_env(site: Site, release: Release, whisper_url: str) -> list[Manifest
                 "CALL_WEBHOOK_QUEUE_V2": release.settings.get("callWebhookQueue", "call-webhook-queue-v2"),
             }
         ),
-        *storage_env(site),
+        *storage_env(site, region=release.settings.get("summaryRegion", "true") == "true"),
         *env(
             {
                 "AWS_S3_SECURE_ACCESS": "True" if _storage_is_tls(site) else "False",
@@ -45,30 +45,25 @@ def summary_env(site: Site, release: Release, whisper_url: str) -> list[Manifest
         from_secret("WHISPERX_API_KEY", keys(site, "whisperxApiKey")),
         *_llm(site),
         *_docs(site),
+        *_longest(site),
+        *_sentry(site),
     ]
+
+
+def _longest(site: Site) -> list[Manifest]:
+    """The longest recording that is transcribed. It is compared with seconds, whatever Visio's pages say."""
+    limit = site.spec.recording.max_duration
+    # The last packets of a recording that was ended by its own limit lie behind it.
+    return env({"RECORDING_MAX_DURATION": str(seconds(limit) + 60)}) if limit is not None else []
+
+
+def _sentry(site: Site) -> list[Manifest]:
+    address = sentry_env(site, "SENTRY_DSN")
+    return [*env({"SENTRY_IS_ENABLED": "True"}), *address] if address else []
 
 
 def _storage_is_tls(site: Site) -> bool:
     return (site.spec.object_storage.endpoint or "").startswith("https://")
-
-
-def _tenants(site: Site) -> str:
-    """The one tenant, Visio itself. Its tokens are hexadecimal, so they need no escape between JSON's quotes."""
-    return json.dumps(
-        [
-            {
-                "id": "meet",
-                "api_key": "$(SUMMARY_API_TOKEN)",
-                # The public URL: in the cluster Visio answers plain HTTP with a redirect.
-                "webhook_url": f"https://{site.spec.host}/api/v1.0/recordings/external-process-hook/",
-                "webhook_api_key": "$(SUMMARY_WEBHOOK_TOKEN)",
-                # Visio asks for delivery to Docs with every recording and a tenant without the right is refused, with
-                # its transcript; whether anything is delivered is decided by the switch of `_docs`.
-                "allowed_push_to_docs": True,
-            }
-        ],
-        separators=(",", ":"),
-    )
 
 
 def _llm(site: Site) -> list[Manifest]:

@@ -7,6 +7,7 @@ from visio_operator.plan.plan import Plan, Release
 from .common import CONFIG_DIGEST, Manifest, Site, container_security, digest, metadata, object_name
 from .connections import from_secret, keys
 from .containers import TMP, User, amounts, container, linger, mount, port, scratch, tcp_probe
+from .media import first_node_port
 from .pods import Pod, deployment, disruption_budget, service, service_account, service_port
 
 TURN_PORT = 443
@@ -23,6 +24,11 @@ _ADD_SECRET = (
 )
 
 
+def listening_port(site: Site) -> int:
+    """The port that the program listens on: that of the outside only where it is on the node's own network."""
+    return TURN_PORT if site.spec.sfu.exposure == "hostNetwork" else TLS_PORT
+
+
 def turn_host(site: Site) -> str:
     """The public host of the TURN servers; its certificate is that of the other hosts."""
     return f"turn.{site.spec.host}"
@@ -35,11 +41,12 @@ def tls_secret(site: Site) -> str:
 
 
 def turn(site: Site, plan: Plan, release: Release) -> list[Manifest]:
-    """The TURN servers behind a load balancer for TCP 443."""
+    """The TURN servers: behind a load balancer for TCP 443, on a node port for one outside, or on the nodes' 443."""
     part = plan.part("turn")
     if part is None:
         return []
     text = _config(site)
+    on_nodes = site.spec.sfu.exposure == "hostNetwork"
     # The program's file carries this capability, and cannot be started where it is taken away altogether. It is the
     # only one that PodSecurity `restricted` lets a pod add.
     security = container_security()
@@ -49,7 +56,7 @@ def turn(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         release.images["coturn"],
         command=["/bin/sh", "-c", _ADD_SECRET],
         env=[from_secret("TURN_SECRET", keys(site, "turnSecret"))],
-        ports=[port("turns", TLS_PORT)],
+        ports=[port("turns", listening_port(site))],
         startupProbe=tcp_probe("turns", period=2, failures=30),
         livenessProbe=tcp_probe("turns", period=15, failures=4),
         readinessProbe=tcp_probe("turns", period=5, failures=3),
@@ -73,6 +80,8 @@ def turn(site: Site, plan: Plan, release: Release) -> list[Manifest]:
             {"name": "certificate", "secret": {"secretName": tls_secret(site)}},
         ),
         annotations={CONFIG_DIGEST: digest(text)},
+        one_per_node=on_nodes,
+        host_network=on_nodes,
     )
     return [
         service_account(site, "turn"),
@@ -82,16 +91,27 @@ def turn(site: Site, plan: Plan, release: Release) -> list[Manifest]:
             "metadata": metadata(site, "turn"),
             "data": {"turnserver.conf": text},
         },
-        service(site, "turn", service_port("turns", TURN_PORT), type="LoadBalancer", externalTrafficPolicy="Local"),
-        deployment(site, pod, part.replicas),
+        _service(site),
+        deployment(site, pod, part.replicas, surge=0 if on_nodes else 1),
         disruption_budget(site, "turn"),
     ]
+
+
+def _service(site: Site) -> Manifest:
+    inside = service_port("turns", TURN_PORT)
+    exposure = site.spec.sfu.exposure
+    if exposure == "hostNetwork":
+        return service(site, "turn", inside)
+    if exposure == "nodePort":
+        fixed = {**inside, "nodePort": first_node_port(site)}
+        return service(site, "turn", fixed, type="NodePort", externalTrafficPolicy="Local")
+    return service(site, "turn", inside, type="LoadBalancer", externalTrafficPolicy="Local")
 
 
 def _config(site: Site) -> str:
     """coturn's configuration without its secret: TLS only, relaying by UDP inside the cluster."""
     lines = [
-        f"tls-listening-port={TLS_PORT}",
+        f"tls-listening-port={listening_port(site)}",
         "no-udp",
         "no-tcp",
         "no-dtls",

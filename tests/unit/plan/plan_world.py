@@ -8,12 +8,15 @@ from typing import Any
 from visio_operator.api.releases import load_releases
 from visio_operator.api.spec import VisioDeploymentSpec
 from visio_operator.plan.images import as_release
-from visio_operator.plan.observed import Observed, Workload
-from visio_operator.plan.order import IMAGE_KEYS, JOBS, fixed_size, part_set
+from visio_operator.plan.observed import Observed, Preflight, WorkerQueue, Workload
+from visio_operator.plan.order import CHECKS, IMAGE_KEYS, JOBS, fixed_size, part_set
 from visio_operator.plan.policy import secrets_wanted
+from visio_operator.plan.preflight import connections_digest
+from visio_operator.plan.workers import BACKLOG
 
 LADDER = load_releases()
 NOW = 1_800_000_000.0
+ALWAYS_FRESH = NOW + 1e9
 
 
 def a_spec(**changes: Any) -> VisioDeploymentSpec:
@@ -47,9 +50,14 @@ def with_captions(**captions: Any) -> dict[str, Any]:
 
 
 def an_empty_world(spec: VisioDeploymentSpec, **changes: Any) -> Observed:
-    """Nothing exists but the Secrets that the user has to provide."""
+    """Nothing exists but the Secrets that the user has to provide, and the word that all connections are in order."""
     secrets = {wanted.name: frozenset(wanted.keys) for wanted in secrets_wanted(spec)}
-    return replace(Observed(uid="u", namespace="visio", name="main", secret_keys=secrets), **changes)
+    checked = Preflight(connections_digest(spec, {}), succeeded=True)
+    queues = {part: WorkerQueue(waiting=0, read_at=ALWAYS_FRESH) for part in BACKLOG}
+    world = Observed(
+        uid="u", namespace="visio", name="main", secret_keys=secrets, preflight=checked, worker_queues=queues
+    )
+    return replace(world, **changes)
 
 
 def a_workload(spec: VisioDeploymentSpec, part: str, **changes: Any) -> Workload:
@@ -58,7 +66,7 @@ def a_workload(spec: VisioDeploymentSpec, part: str, **changes: Any) -> Workload
     images = as_release(entry, spec.sovereignty.registries).images
     size = 0 if part in ("captions", "transcription") else fixed_size(spec, part)
     workload = Workload(
-        kind="Job" if part in JOBS else "Deployment",
+        kind="Job" if part in JOBS | CHECKS else "Deployment",
         name=f"main-{part}",
         part=part,
         desired=size,
@@ -66,7 +74,7 @@ def a_workload(spec: VisioDeploymentSpec, part: str, **changes: Any) -> Workload
         updated=size,
         images=tuple(images[key] for key in IMAGE_KEYS[part]),
         current=True,
-        succeeded=part in JOBS,
+        succeeded=part in JOBS | CHECKS,
     )
     return replace(workload, **changes)
 

@@ -34,7 +34,7 @@ def written(plan: Any) -> set[str]:
 def test_a_first_installation_starts_with_the_services_and_says_what_the_rest_waits_for() -> None:
     spec = a_spec()
     plan = decided(spec, an_empty_world(spec))
-    assert written(plan) == {"postgres", "redis", "garage"}
+    assert written(plan) == {"preflight", "postgres", "redis", "garage"}
     assert plan.parts["backend"].waiting_for == "waits for garage, migrate, sfu"
     assert condition(plan, "Ready")[:2] == ("False", "PartsNotReady")
     assert condition(plan, "Progressing")[:2] == ("True", "Creating")
@@ -47,8 +47,8 @@ def test_services_outside_the_platform_count_as_up() -> None:
         objectStorage={"endpoint": "https://s3.example.fr", "secretRef": {"name": "s3"}},
     )
     plan = decided(spec, an_empty_world(spec))
-    assert written(plan) == {"sfu", "migrate"}
-    assert [need.name for need in plan.secrets] == ["main-keys"]
+    assert written(plan) == {"preflight", "sfu", "migrate"}
+    assert [need.name for need in plan.secrets] == ["main-keys", "main-composed"]
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ def test_every_missing_field_is_seen(value: dict[str, Any], data: st.DataObject)
     live = copy.deepcopy(value)
     key = data.draw(st.sampled_from(sorted(live)))
     del live[key]
-    if value[key] not in ({}, []) and digest(value[key]) != digest({}):
+    # What an object is stands in the request's path, and lists of the API server leave it out.
+    if key not in ("kind", "apiVersion") and value[key] not in ({}, []) and digest(value[key]) != digest({}):
         found = differences(value, live)
         assert found or all(not leaf for leaf in leaves(value[key]))
 

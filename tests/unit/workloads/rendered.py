@@ -15,6 +15,8 @@ CASES: dict[str, DeploymentBuilder] = {
     "gateway": a_deployment().on_gateway_api(),
     "turn": a_deployment().complete().with_network("turnTLS"),
     "nodePorts": a_deployment().with_network("nodePorts"),
+    "balanced": a_deployment().having(sfu={"network": "nodePorts", "expose": "loadBalancer"}),
+    "external": a_deployment().having(sfu={"externalAddress": {"discover": "nodeExternalIP"}}),
     "overridden": a_deployment()
     .complete()
     .named("a" * 40, "b" * 63)
@@ -29,7 +31,11 @@ CASES: dict[str, DeploymentBuilder] = {
 }
 ADMITTED = dict(CASES)
 """Those that a namespace with PodSecurity `restricted` must admit."""
-ALL = {**CASES, "hostNetwork": a_deployment().with_network("udpMux", host_network=True)}
+ALL = {
+    **CASES,
+    "hostNetwork": a_deployment().with_network("udpMux", host_network=True),
+    "turnOnNodes": a_deployment().having(sfu={"network": "turnTLS", "expose": "hostNetwork"}),
+}
 
 
 def named(manifests: tuple[Manifest, ...], kind: str, name: str) -> Manifest:
@@ -50,7 +56,29 @@ def containers(template: Manifest) -> list[Manifest]:
 
 
 def container(manifests: tuple[Manifest, ...], name: str) -> Manifest:
-    return next(one for _, template in templates(manifests) for one in containers(template) if one["name"] == name)
+    """A container by name, as its program sees it: a secret in a file named by NAME_FILE stands under NAME."""
+    return next(
+        {**one, "env": [_by_file(template, variable) for variable in one.get("env", [])]}
+        for _, template in templates(manifests)
+        for one in containers(template)
+        if one["name"] == name
+    )
+
+
+def _by_file(template: Manifest, variable: Manifest) -> Manifest:
+    name, path = variable["name"], variable.get("value", "")
+    source = files_of_secrets(template).get(path.rpartition("/")[2]) if name.endswith("_FILE") else None
+    return {"name": name.removesuffix("_FILE"), "valueFrom": {"secretKeyRef": source}} if source else variable
+
+
+def files_of_secrets(template: Manifest) -> dict[str, dict[str, str]]:
+    """The secrets that a pod has as files of a projected volume, by file name."""
+    return {
+        item["path"]: {"name": source["secret"]["name"], "key": item["key"]}
+        for volume in template["spec"].get("volumes", [])
+        for source in volume.get("projected", {}).get("sources", [])
+        for item in source.get("secret", {}).get("items", [])
+    }
 
 
 def variables(container: Manifest) -> dict[str, Any]:

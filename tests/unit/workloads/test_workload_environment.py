@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from rendered import ALL, container, containers, templates, variables
+from rendered import ALL, container, containers, files_of_secrets, templates, variables
 
-from builders import a_deployment
+from builders import DeploymentBuilder, a_deployment
 from visio_operator.plan.secrets import secret_needs
+from visio_operator.runtime.secret_values import fill
 from visio_operator.workloads.common import Expanded, config_text, env
 
 USER_SECRETS = {
@@ -41,6 +42,8 @@ def test_every_secret_key_is_generated_or_named_in_the_spec(case: str) -> None:
             for source in variables(one).values():
                 if isinstance(source, dict) and "secretKeyRef" in source:
                     assert source["secretKeyRef"]["key"] in known[source["secretKeyRef"]["name"]]
+        for source in files_of_secrets(template).values():
+            assert source["key"] in known[source["name"]]
         for volume in template["spec"].get("volumes", []):
             name = volume.get("secret", {}).get("secretName")
             assert name is None or name in generated or name.removeprefix(f"{built.name}-") in TLS
@@ -117,12 +120,24 @@ def test_the_api_its_worker_and_its_jobs_share_database_redis_and_storage() -> N
             assert found[variable] == backend[variable]
 
 
+def _composed(built: DeploymentBuilder, secrets: dict[str, dict[str, str]]) -> dict[str, str]:
+    """What the Secret of composed texts holds, given the user's Secrets; generated values are a, aa, aaa..."""
+    changes, problems = fill(secret_needs(built.name, built.spec()), secrets, draw=lambda length: "a" * length)
+    assert problems == ()
+    return changes[f"{built.name}-composed"]
+
+
 def test_redis_urls_carry_login_and_tls() -> None:
-    outside = variables(container(ALL["complete"].manifests(), "backend"))
-    assert outside["REDIS_URL"] == "rediss://:$(REDIS_PASSWORD)@redis.example.gouv.fr:6379/1"
-    assert outside["CELERY_BROKER_URL"] == f"{outside['REDIS_URL']}?ssl_cert_reqs=required"
-    embedded = variables(container(ALL["minimal"].manifests(), "backend"))
-    assert embedded["REDIS_URL"] == "redis://:$(REDIS_PASSWORD)@visio-redis:6379/1"
+    given = {"redis": {"password": "p@ss/w%rd é"}, "db": {}}
+    texts = _composed(ALL["complete"], given)
+    assert texts["redisUrl"] == "rediss://:p%40ss%2Fw%25rd%20%C3%A9@redis.example.gouv.fr:6379/1"
+    assert texts["celeryUrl"] == f"{texts['redisUrl']}?ssl_cert_reqs=required"
+    named = a_deployment().with_own_services().having(redis={"user": "vi:sio"})
+    assert _composed(named, given)["redisUrl"].startswith("rediss://vi%3Asio:p%40ss")
+    assert _composed(ALL["minimal"], {})["redisUrl"] == f"redis://:{'a' * 32}@visio-redis:6379/1"
+    found = variables(container(ALL["minimal"].manifests(), "backend"))
+    assert found["REDIS_URL"] == {"secretKeyRef": {"name": "visio-composed", "key": "redisUrl"}}
+    assert found["CELERY_BROKER_URL"] == {"secretKeyRef": {"name": "visio-composed", "key": "celeryUrl"}}
     open_one = a_deployment().without("redis").having(redis={"host": "redis.example.gouv.fr"})
     found = variables(container(open_one.manifests(), "backend"))
     assert found["REDIS_URL"] == "redis://redis.example.gouv.fr:6379/1"
@@ -131,11 +146,13 @@ def test_redis_urls_carry_login_and_tls() -> None:
 
 def test_summary_knows_its_one_tenant() -> None:
     found = variables(container(ALL["complete"].manifests(), "summary"))
-    tokens = {"SUMMARY_API_TOKEN": "a" * 32, "SUMMARY_WEBHOOK_TOKEN": "b" * 32}
-    [tenant] = json.loads(_kubelet(tokens, found["AUTHORIZED_TENANTS"]))
+    assert found["AUTHORIZED_TENANTS"] == {"secretKeyRef": {"name": "visio-composed", "key": "authorizedTenants"}}
+    built = ALL["complete"].having(secrets={"keysSecretRef": {"name": "vault"}})
+    tokens = {"summaryApiToken": 'a"\\, }]', "summaryWebhookToken": "b" * 32, "kyutaiApiKey": "k"}
+    [tenant] = json.loads(_composed(built, {"redis": {"password": "x"}, "vault": tokens})["authorizedTenants"])
     assert tenant == {
         "id": "meet",
-        "api_key": "a" * 32,
+        "api_key": 'a"\\, }]',
         "webhook_url": "https://visio.example.gouv.fr/api/v1.0/recordings/external-process-hook/",
         "webhook_api_key": "b" * 32,
         "allowed_push_to_docs": True,
@@ -161,7 +178,7 @@ def test_summary_reads_its_languages_as_json() -> None:
 def test_a_transcript_is_taken_on_without_docs_too() -> None:
     found = variables(container(ALL["embedded"].manifests(), "summary"))
     assert found["IS_LASUITE_DOCS_INTEGRATION_ENABLED"] == "False"
-    assert json.loads(found["AUTHORIZED_TENANTS"])[0]["allowed_push_to_docs"] is True
+    assert json.loads(_composed(ALL["embedded"], {})["authorizedTenants"])[0]["allowed_push_to_docs"] is True
 
 
 def test_the_embedded_store_has_the_region_for_which_every_client_signs() -> None:
@@ -187,12 +204,17 @@ def test_without_a_language_model_summaries_are_off_but_the_program_starts() -> 
 
 def _livekit_config(case: str) -> dict[str, Any]:
     found = variables(container(ALL[case].manifests(), "sfu"))
-    keys = {"LIVEKIT_API_KEY": "0123456789012345", "LIVEKIT_API_SECRET": "1e34567890", "TURN_SECRET": "7" * 48}
-    # A key of digits alone must stay text, or LiveKit drops it.
-    assert yaml.safe_load(_kubelet(keys, found["LIVEKIT_KEYS"])) == {"0123456789012345": "1e34567890"}
+    keys = {"WEBHOOK_KEY": "0123456789012345", "TURN_SECRET": "7" * 48}
+    assert found["LIVEKIT_KEYS"] == {"secretKeyRef": {"name": f"{ALL[case].name}-composed", "key": "livekitKeys"}}
     config = yaml.safe_load(_kubelet(keys, found["LIVEKIT_CONFIG"]))
     assert isinstance(config, dict)
     return config
+
+
+def test_a_key_of_digits_alone_stays_text_or_livekit_would_drop_it() -> None:
+    needs = secret_needs("visio", ALL["minimal"].spec())
+    changes, _ = fill(needs, {}, draw=lambda length: "1" * length)
+    assert yaml.safe_load(changes["visio-composed"]["livekitKeys"]) == {"1" * 16: "1" * 48}
 
 
 def test_livekit_signs_its_webhooks_with_the_api_key() -> None:

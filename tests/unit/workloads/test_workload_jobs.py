@@ -56,7 +56,7 @@ def test_administrators_password_is_not_on_the_command_line() -> None:
 
 def test_finished_jobs_stay_so_that_they_are_not_run_again() -> None:
     jobs = [one for one in a_deployment().with_superuser().manifests() if one["kind"] == "Job"]
-    assert len(jobs) == 2
+    assert len(jobs) == 3
     assert all("ttlSecondsAfterFinished" not in job["spec"] for job in jobs)
 
 

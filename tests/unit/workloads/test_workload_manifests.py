@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from rendered import ALL, leaves, maps
@@ -32,7 +33,7 @@ def test_every_object_carries_the_labels_and_the_owner(case: str) -> None:
             "app.kubernetes.io/managed-by": "visio-operator",
             "visio-operator.dev/deployment": built.name,
         }
-        assert component in {*part_set(built.spec()), PLATFORM}
+        assert component in {*part_set(built.spec()), PLATFORM, "smoke"}
         [owner] = meta["ownerReferences"]
         assert (owner["apiVersion"], owner["kind"], owner["uid"]) == (API_VERSION, "VisioDeployment", UID)
         assert owner["controller"] is True
@@ -74,7 +75,7 @@ def test_one_part_less_in_the_plan_is_exactly_that_part_less(case: str) -> None:
     plan = healthy_plan(site)
     everything = {(one["kind"], one["metadata"]["name"]): one for one in render(site, plan)}
     for part in plan.parts:
-        fewer = Plan(release=plan.release, parts={name: one for name, one in plan.parts.items() if name != part})
+        fewer = replace(plan, parts={name: one for name, one in plan.parts.items() if name != part})
         left = {(one["kind"], one["metadata"]["name"]): one for one in render(site, fewer)}
         assert left.items() <= everything.items()
         gone = {

@@ -54,7 +54,7 @@ def test_each_flow_between_parts_is_open_at_both_ends(case: str) -> None:
     built = ALL[case]
     present = set(part_set(built.spec()))
     for flow in flows(built.site()):
-        if flow.source in present and flow.target in present and not built.spec().sfu.host_network:
+        if flow.source in present and flow.target in present and built.spec().sfu.exposure != "hostNetwork":
             ports = [port.first for port in flow.ports]
             outgoing = _reached(_policy(built, flow.source), "egress")[str(flow.target)]
             incoming = _reached(_policy(built, str(flow.target)), "ingress")

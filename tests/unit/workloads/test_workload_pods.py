@@ -25,9 +25,9 @@ GRACE = {
     "subtitles": 3630, "metadata": 3630, "sfu": 18_000, "egress": 18_000,
 }  # fmt: skip
 """Seconds, from the digest of facts/visio.md 0."""
-WITHOUT_PROBES = {"celery-backend", "transcribe", "summarize", "call-webhook"}
-"""Celery workers with the solo pool answer nothing while they work."""
-ENDING = {"migrate", "superuser", "clean-pending-files", "purge-deleted-files"}
+WITHOUT_PROBES = {"celery-backend", "transcribe", "summarize", "call-webhook", "address"}
+"""Celery workers with the solo pool answer nothing while they work; a media server's `address` only waits."""
+ENDING = {"preflight", "migrate", "superuser", "clean-pending-files", "purge-deleted-files"}
 
 
 @pytest.mark.parametrize(("case", "part", "template"), ADMITTED_PODS)
@@ -36,7 +36,8 @@ def test_pod_is_admitted_by_pod_security_restricted(case: str, part: str, templa
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert all({*volume} - {"name"} <= {"emptyDir", "configMap", "secret"} for volume in spec.get("volumes", []))
+    kinds = {"emptyDir", "configMap", "secret", "projected", "downwardAPI"}
+    assert all({*volume} - {"name"} <= kinds for volume in spec.get("volumes", []))
     for one in containers(template):
         context = one["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
@@ -196,10 +197,24 @@ def test_sidecars_are_native_so_that_they_outlive_the_main_container(name: str) 
 
 
 def test_replicas_are_those_of_the_plan() -> None:
-    built = a_deployment().with_captions(servers=3).having(api={"min": 4, "max": 9})
+    built = a_deployment().with_captions(servers=3).having(api={"min": 4, "max": 4})
     manifests = built.manifests()
     assert named(manifests, "Deployment", "visio-captions")["spec"]["replicas"] == 3
     assert named(manifests, "Deployment", "visio-backend")["spec"]["replicas"] == 4
+
+
+def test_replicas_that_an_autoscaler_decides_are_left_to_it() -> None:
+    manifests = a_deployment().having(api={"min": 4, "max": 9}, frontend={"min": 2, "max": 2}).manifests()
+    assert "replicas" not in named(manifests, "Deployment", "visio-backend")["spec"]
+    assert named(manifests, "Deployment", "visio-frontend")["spec"]["replicas"] == 2
+    autoscalers = [one for one in manifests if one["kind"] == "HorizontalPodAutoscaler"]
+    assert [one["metadata"]["name"] for one in autoscalers] == ["visio-backend"]
+    spec = autoscalers[0]["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (4, 9)
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "visio-backend"}
+    # Utilization is relative to the request, so there has to be one.
+    pod = named(manifests, "Deployment", "visio-backend")["spec"]["template"]["spec"]
+    assert all("cpu" in container["resources"]["requests"] for container in pod["containers"])
 
 
 def test_pods_of_a_deployment_spread_over_zones_and_nodes() -> None:
@@ -212,7 +227,8 @@ def test_overrides_change_the_main_container_and_its_placement_only() -> None:
     manifests = ALL["overridden"].manifests()
     spec = dict(templates(manifests))["backend"]["spec"]
     resources = spec["containers"][0]["resources"]
-    assert resources == {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+    assert resources["requests"] == {"cpu": "500m", "memory": "1Gi", "ephemeral-storage": "256Mi"}
+    assert resources["limits"] == {"memory": "2Gi", "ephemeral-storage": "1280Mi"}
     assert spec["nodeSelector"] == {"disk": "fast"}
     assert spec["tolerations"] == [{"key": "dedicated", "operator": "Equal", "value": "visio", "effect": "NoSchedule"}]
     assert spec["imagePullSecrets"] == [{"name": "pull"}]
