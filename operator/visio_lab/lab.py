@@ -23,6 +23,7 @@ from visio_lab.progress import Progress, SilentProgress, Step
 from visio_lab.state import FAILED, LabState, read_state
 from visio_lab.supervisor import RELEASE
 from visio_lab.tools import ensure_tools
+from visio_lab.visio_source import prepare, prepared
 
 __all__ = ["Lab", "LabError", "LabStatus", "attach", "down", "labs_root", "status", "up"]
 
@@ -73,11 +74,14 @@ def up(
     progress = progress or SilentProgress()
     if visio_source is not None and pods != "real":
         raise LabError("--visio-source: only a lab with real pods runs Visio: add --pods real", exit_code=2)
-    if visio_source is not None and not (visio_source / "src" / "backend").is_dir():
-        raise LabError(f"--visio-source {visio_source}: not a checkout of Visio: it has no src/backend", exit_code=2)
+    if visio_source is not None:
+        visio_source = visio_source.resolve()
+        prepared(visio_source)
     require_namespaces()
     programs = ensure_tools(progress, real_pods=pods == "real")
     programs |= ensure_programs(progress, real_pods=pods == "real")
+    if visio_source is not None:
+        prepare(visio_source, progress)
     directory, link = _make_directory(directory)
     try:
         with _listen() as listener:
@@ -85,7 +89,7 @@ def up(
             settings: dict[str, object] = {"port": port, "created": time.time(), "pods": pods}
             settings["lead_time"] = asdict(lead_time or LeadTime())
             if visio_source is not None:
-                settings["visio_source"] = str(visio_source.resolve())
+                settings["visio_source"] = str(visio_source)
             (directory / "lab.json").write_text(json.dumps(settings))
             control_plane.write_files(directory, port)
             (directory / "bin").mkdir()

@@ -3,6 +3,7 @@
 One rule decides whether a whole pod is real: at least one of its containers, sidecars included, has an image whose
 repository is named in the lab's `real_images`. KWOK leaves such pods alone (stages.py uses the same names), the lab's
 kubelet runs them. Their other containers count as running and ready unless the table below has a program for them.
+Where KWOK plays the servers, it plays the checks of connections to them as well, since these would find nobody.
 """
 
 import re
@@ -42,6 +43,9 @@ ENTRYPOINTS = {
 }
 """Image repository to the program that its image starts when the container names no command."""
 
+CHECKS = "checks"
+"""First argument of the operator's image where it looks whether servers can be reached."""
+
 STOP_SIGNALS = {"postgres": signal.SIGINT}
 """What an image's STOPSIGNAL says where that is not SIGTERM."""
 
@@ -64,7 +68,14 @@ def all_containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def is_process_pod(pod: dict[str, Any], ctx: LabContext) -> bool:
     """Whether the lab's kubelet, and not KWOK, plays this pod."""
-    return any(repository(each.get("image", "")) in ctx.real_images for each in all_containers(pod))
+    return any(
+        repository(each.get("image", "")) in ctx.real_images and (ctx.real_pods or not _is_check(each))
+        for each in all_containers(pod)
+    )
+
+
+def _is_check(container: dict[str, Any]) -> bool:
+    return (container.get("args") or [""])[0] == CHECKS
 
 
 def has_program(container: dict[str, Any], ctx: LabContext) -> bool:

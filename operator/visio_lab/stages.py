@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from visio_lab.context import KUBELET_PORT, NODE_ADDRESSES, NODE_IP, LabContext
-from visio_lab.programs import image_pattern
+from visio_lab.programs import CHECKS, image_pattern
 
-SIMULATED_POD_CIDR = "10.244.0.1/17"
+SIMULATED_PODS = "10.244.0.0/17"
 """The lower half of the pod range is KWOK's; the upper half belongs to process pods (sandbox.py)."""
 JOB_SECONDS = 0.5
 LEASE_S = 200
@@ -127,7 +127,7 @@ def kwok_argv(binary: Path, inner_kubeconfig: Path, config: Path) -> list[str]:
         f"--kubeconfig={inner_kubeconfig}",
         f"--config={config}",
         "--manage-all-nodes=true",
-        f"--cidr={SIMULATED_POD_CIDR}",
+        f"--cidr={SIMULATED_PODS.replace('.0/', '.1/')}",
         f"--node-ip={NODE_IP}",
         f"--node-lease-duration-seconds={LEASE_S}",
     ]
@@ -136,7 +136,8 @@ def kwok_argv(binary: Path, inner_kubeconfig: Path, config: Path) -> list[str]:
 def process_pod(ctx: LabContext) -> str:
     """A jq expression that finds something in process pods, and nothing in others."""
     images = image_pattern(ctx.real_images)
-    return f'.spec | (.containers, .initContainers // [])[] | .image | select(test("{images}"))'
+    played = "" if ctx.real_pods else f'select((.args // [""])[0] != "{CHECKS}") | '
+    return f'.spec | (.containers, .initContainers // [])[] | {played}.image | select(test("{images}"))'
 
 
 def stage_manifests(ctx: LabContext) -> list[dict[str, Any]]:

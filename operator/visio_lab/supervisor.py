@@ -32,6 +32,7 @@ from visio_lab.context import (
 )
 from visio_lab.control_plane import Component
 from visio_lab.errors import LabError
+from visio_lab.stages import SIMULATED_PODS
 from visio_lab.state import LabState, write_state
 
 LIFELINE_FD = 0
@@ -158,6 +159,8 @@ async def set_up_network(ctx: LabContext) -> None:
         "ip link set node1 up",
         f"ip addr add {ctx.node_ip}/32 dev node0",
         f"ip route add default dev lo src {ctx.node_ip}",
+        # Nobody is behind the addresses of pods that KWOK plays: a connection fails at once, not by its deadline.
+        f"ip route add unreachable {SIMULATED_PODS}",
     ]
     if Path("/etc/resolv.conf").exists():
         commands.append(f"mount --bind {resolver} /etc/resolv.conf")

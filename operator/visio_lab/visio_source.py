@@ -41,8 +41,9 @@ def prepared(source: Path) -> Path:
     """
     if not (source / "src" / "backend" / "manage.py").is_file():
         raise LabError(
-            f"{source} is no checkout of suitenumerique/meet: it lacks src/backend/manage.py; "
-            "name the folder that `git archive TAG | tar x` filled"
+            f"--visio-source {source}: not a checkout of suitenumerique/meet: it lacks src/backend/manage.py; "
+            "name the folder that `git archive TAG | tar x` filled",
+            exit_code=2,
         )
     return cache_root() / "visio-source" / _digest(source)
 

@@ -52,7 +52,7 @@ def patch(lab, kind: str, name: str, change: dict[str, Any]) -> None:
 
 def test_a_changed_client_secret_replaces_the_api_alone(lab, operator, settled) -> None:
     before = templates(lab)
-    patch(lab, "secret", "oidc", {"stringData": {"clientSecret": "another one, not guessed from its digest"}})
+    patch(lab, "secret", "visio-oidc", {"stringData": {"clientSecret": "another one, not guessed from its digest"}})
     live.eventually("the API has a new template", lambda: templates(lab)["backend"] != before["backend"], 30)
     live.eventually("its worker too", lambda: templates(lab)["celery-backend"] != before["celery-backend"], 30)
     live.wait_ready(lab, NAMESPACE)

@@ -63,6 +63,12 @@ def test_where_all_pods_are_real_every_image_of_the_platform_is_a_process() -> N
     assert {each for each in images if not is_process_pod(a_pod({"name": "c", "image": each}), REAL)} == set()
 
 
+@pytest.mark.parametrize(("ctx", "process"), [(CTX, False), (REAL, True)], ids=["control", "real"])
+def test_checks_of_connections_are_real_where_the_servers_are(ctx: LabContext, process: bool) -> None:
+    checks = a_pod({"name": "c", "image": "r/visio-operator:1", "args": ["checks", "connections"]})
+    assert is_process_pod(checks, ctx) is process
+
+
 @pytest.mark.parametrize("ctx", [CTX, REAL], ids=["control", "real"])
 def test_kwok_leaves_process_pods_to_the_kubelet(ctx: LabContext) -> None:
     pod_stages = [each for each in stage_manifests(ctx) if each["spec"]["resourceRef"]["kind"] == "Pod"]

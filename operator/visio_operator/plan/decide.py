@@ -126,7 +126,7 @@ def _part(
 ) -> PartPlan:
     waiting = closed_gate(part, present, observed, release)
     replicas = 0 if part in GPU_PARTS else fixed_size(spec, part)
-    return PartPlan(part=part, replicas=replicas, write=not waiting, waiting_for=waiting)
+    return PartPlan(part=part, replicas=replicas, write=not waiting, prepare=bool(waiting), waiting_for=waiting)
 
 
 def _refused(

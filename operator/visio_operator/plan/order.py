@@ -28,7 +28,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "celery-backend": ("migrate",),
     "clean-pending-files": ("migrate",),
     "purge-deleted-files": ("migrate",),
-    "frontend": ("backend",),
+    # Pages that need nothing to start: they come with the API that they call.
+    "frontend": ("migrate",),
     "egress": ("redis", "sfu"),
     "summary": ("redis",),
     "summarize": ("redis",),

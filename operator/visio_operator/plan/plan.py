@@ -27,6 +27,9 @@ class PartPlan:
     replicas: int = 1
     write: bool = True
     """Render it now; False while what it needs is not up and it does not exist yet."""
+    prepare: bool = False
+    """It does not exist and its turn has not come; only what its pods will find is written: accounts, policies,
+    services."""
     waiting_for: str = ""
     """The reason while `write` is False."""
     faulty: bool = False
@@ -146,6 +149,6 @@ class Plan:
     """What the next decision has to remember; the runtime carries it in status to `Observed.memory`."""
 
     def part(self, name: str) -> PartPlan | None:
-        """The plan of one part when it shall be written now."""
+        """The plan of one part when anything of it shall be written now."""
         found = self.parts.get(name)
-        return found if found is not None and found.write else None
+        return found if found is not None and (found.write or found.prepare) else None

@@ -118,11 +118,11 @@ def _held(name: str, part: PartPlan, exists: bool, verdict: Verdict) -> PartPlan
         return part
     own = [text for connection, text in verdict.faults.items() if name in READERS[connection]]
     if own:
-        return replace(part, write=False, waiting_for=f"is held: {'; '.join(own)}", faulty=True)
+        return replace(part, write=False, prepare=not exists, waiting_for=f"is held: {'; '.join(own)}", faulty=True)
     if not exists:
         cause = "; ".join(verdict.faults.values())
         waiting = f"waits until this is mended: {cause}" if cause else "waits until the connections are checked"
-        return replace(part, write=False, waiting_for=waiting)
+        return replace(part, write=False, prepare=True, waiting_for=waiting)
     reads = any(name in readers for readers in READERS.values())
     if reads and not verdict.faults:
         return replace(part, write=False, waiting_for="is as it was until the connections are checked")

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from visio_operator.plan.order import CHECKS
 from visio_operator.plan.plan import Plan
-from visio_operator.workloads.common import DEPLOYMENT_LABEL, Manifest, Site
+from visio_operator.workloads.common import DEPLOYMENT_LABEL, PLATFORM, Manifest, Site
 from visio_operator.workloads.restarts import with_secrets_digest
 
 from . import marks
@@ -32,6 +33,7 @@ Work = tuple[Key, str, Callable[[], Awaitable[None]]]
 """What is written, a mark that changes with it, and how."""
 
 CONCURRENCY = 12
+WAVES = 3
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "Job", "CronJob"})
 
 
@@ -91,8 +93,8 @@ async def apply(
         with_digest(with_secrets_digest(one, marked, seen.live.get((one["kind"], one["metadata"]["name"]))))
         for one in manifests
     ]
-    await this.do(_manifests(this, [manifest for manifest in wanted if manifest["kind"] not in WORKLOADS]))
-    await this.do(_manifests(this, [manifest for manifest in wanted if manifest["kind"] in WORKLOADS]))
+    for wave in range(WAVES):
+        await this.do(_manifests(this, [manifest for manifest in wanted if _wave(manifest) == wave]))
     await this.do(_marks(this))
     await this.do(_pools(this))
     await this.do(
@@ -102,6 +104,14 @@ async def apply(
     for key in memory.settled.keys() - seen.live.keys():
         del memory.settled[key]
     return outcome
+
+
+def _wave(manifest: Manifest) -> int:
+    """When it is written: what pods refer to before them, and the checks first, since all else waits for their end."""
+    part = labels_of(manifest).get(PART_LABEL)
+    if manifest["kind"] in WORKLOADS:
+        return 1 if part in CHECKS else 2
+    return 0 if part in CHECKS or (part == PLATFORM and manifest["kind"] == "NetworkPolicy") else 1
 
 
 def with_digest(manifest: Manifest) -> Manifest:

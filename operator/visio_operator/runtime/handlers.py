@@ -30,7 +30,7 @@ from .reconcile import Ref, Result, reconcile, report_failure
 from .settings import Settings
 from .sweep import give_back
 
-DEBOUNCE = 0.05
+DEBOUNCE = 0.02
 """Seconds in which events that come together are answered by one pass."""
 FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 60.0
 REPORT_AFTER = 3

@@ -72,16 +72,16 @@ async def worker_queues(
         return {}
     if isinstance(broker, str):
         return dict.fromkeys(wanted, WorkerQueue(error=broker))
-    called = f"Redis at {broker.host}:{broker.port}"
+    unread = WorkerQueue(error=f"Redis at {broker.host}:{broker.port} cannot be read")
     if memory.silent_until.get("redis-workers", 0.0) > now:
-        return dict.fromkeys(wanted, WorkerQueue(error=f"{called} did not answer"))
+        return dict.fromkeys(wanted, unread)
     client = connect(broker, BROKER_DB)
     try:
         async with asyncio.timeout(TIMEOUT):
             lengths, taken = await _lengths(client, [QUEUES[part] for part in wanted])
-    except (RedisError, OSError, TimeoutError, ValueError) as error:
+    except (RedisError, OSError, TimeoutError, ValueError):
         memory.silent_until["redis-workers"] = now + SILENCE
-        return dict.fromkeys(wanted, WorkerQueue(error=f"{called}: {type(error).__name__}"))
+        return dict.fromkeys(wanted, unread)
     finally:
         await client.aclose()
     return {

@@ -11,7 +11,6 @@ import aiohttp
 
 from visio_operator.api.spec import VisioDeploymentSpec
 from visio_operator.plan.observed import Observed, Pool, Queue
-from visio_operator.plan.order import part_set
 from visio_operator.plan.policy import secrets_wanted
 from visio_operator.plan.rotation import is_generated
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, MANAGED_BY, POOL_LABEL, Site
@@ -55,14 +54,14 @@ async def observe(
 ) -> Snapshot:
     """Look at everything a decision may use. Raises KubeError; a signal that cannot be read is no error."""
     spec = site.spec
-    listed, pods, nodes, pools, secrets = await asyncio.gather(
+    listed, pods, nodes, pools, secrets, bundle = await asyncio.gather(
         _live(kube, site.namespace),
         _pods(kube, site),
         _nodes(kube, spec),
         _pools(kube, spec),
         _secrets(kube, site),
+        _bundle(kube, site),
     )
-    bundle = await _bundle(kube, site)
     mine = {key: body for key, body in listed.items() if labels_of(body).get(DEPLOYMENT_LABEL) == site.name}
     secrets |= await _older_pairs(kube, site, mine, secrets)
     signals.prune(memory, now)
@@ -79,7 +78,7 @@ async def observe(
         asyncio.gather(
             media_signals.media_servers(session, media_pods, addresses, memory, now),
             media_signals.recorders(session, egress_pods, memory, now),
-            media_signals.worker_queues(broker, part_set(spec), memory, now),
+            media_signals.worker_queues(broker, _workers(mine), memory, now),
         ),
     )
     for gone in memory.metrics.keys() - pods.keys():
@@ -219,6 +218,11 @@ def _broker(site: Site, mine: Live, secrets: Mapping[str, Body]) -> Broker | str
         held = decode((secrets.get(redis.secret_ref.name) or {}).get("data"))
         password = held.get(redis.secret_ref.key or "password")
     return Broker(redis.host or "", redis.port, redis.tls, password, redis.user)
+
+
+def _workers(mine: Live) -> set[str]:
+    """Parts with pods, so that nothing waits for a broker before there is anything to scale."""
+    return {labels_of(body).get(PART_LABEL, "") for (kind, _), body in mine.items() if kind == "Deployment"}
 
 
 def _of_part(pods: Mapping[str, Body], part: str) -> list[tuple[str, Body]]:

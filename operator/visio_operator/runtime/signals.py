@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import aiohttp
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from visio_operator.plan.observed import Queue
@@ -126,16 +128,18 @@ async def busy_transcribers(
 
 async def queue_length(broker: Broker, memory: Memory, now: float) -> Queue:
     """How many recordings wait for transcription; the reason in `error` when Redis did not say."""
+    problem = f"Redis at {broker.host}:{broker.port} cannot be read"
     if memory.silent_until.get("redis", 0.0) > now:
-        return Queue(error=f"Redis at {broker.host}:{broker.port} did not answer")
+        return Queue(error=problem)
     client = connect(broker, BROKER_DB)
     try:
         async with asyncio.timeout(TIMEOUT):
             waiting = await client.execute_command("LLEN", TRANSCRIBE_QUEUE)  # type: ignore[no-untyped-call]
         return Queue(waiting=int(waiting), read_at=now)
-    except (RedisError, OSError, TimeoutError, ValueError) as error:
+    except (RedisError, OSError, TimeoutError, ValueError):
         memory.silent_until["redis"] = now + SILENCE
-        return Queue(error=f"Redis at {broker.host}:{broker.port}: {type(error).__name__}")
+        # The same words for every cause: this text is in status, and each change of it would be a write.
+        return Queue(error=problem)
     finally:
         await client.aclose()
 
@@ -151,6 +155,8 @@ def connect(broker: Broker, database: int) -> redis.asyncio.Redis:
         ssl=broker.tls,
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
+        # The next pass asks again; until then this one must not wait.
+        retry=Retry(NoBackoff(), 0),
     )
 
 

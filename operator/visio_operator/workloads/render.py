@@ -51,7 +51,8 @@ BUILDERS: tuple[Builder, ...] = (
     subtitles,
     metadata_collector,
 )
-"""One for each part or family, in the order of creation; each gives nothing while the plan does not write its part."""
+"""One for each part or family, in the order of creation; each gives nothing while the plan does not want its part."""
+_WITH_PODS = frozenset({"Deployment", "StatefulSet", "Job", "CronJob", "HorizontalPodAutoscaler"})
 
 
 def render(site: Site, plan: Plan) -> tuple[Manifest, ...]:
@@ -71,4 +72,11 @@ def render(site: Site, plan: Plan) -> tuple[Manifest, ...]:
         gateway(site),
     )
     livekit = plan.livekit or settled_keys(site.name, site.spec)
-    return tuple(with_key_pairs(site.name, manifest, livekit) for manifest in manifests)
+    due = (manifest for manifest in manifests if _is_due(plan, manifest))
+    return tuple(with_key_pairs(site.name, manifest, livekit) for manifest in due)
+
+
+def _is_due(plan: Plan, manifest: Manifest) -> bool:
+    """Whether nothing has to happen before it: only pods, and what counts them, wait for their part's turn."""
+    part = plan.parts.get(manifest["metadata"]["labels"].get("app.kubernetes.io/component", ""))
+    return part is None or part.write or manifest["kind"] not in _WITH_PODS

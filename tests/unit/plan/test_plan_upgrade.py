@@ -21,7 +21,7 @@ def changed(world: Observed, part: str, **changes: Any) -> Observed:
 
 
 def written(plan: Any) -> set[str]:
-    return {part for part in plan.parts if plan.part(part) is not None}
+    return {name for name, part in plan.parts.items() if part.write}
 
 
 @dataclass(frozen=True)

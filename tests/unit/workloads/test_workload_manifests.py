@@ -84,5 +84,15 @@ def test_one_part_less_in_the_plan_is_exactly_that_part_less(case: str) -> None:
         assert gone == {part}
 
 
+def test_what_pods_will_find_is_there_before_their_turn(case: str) -> None:
+    site = ALL[case].site()
+    plan = healthy_plan(site)
+    everything = render(site, plan)
+    waiting = {name: replace(one, write=False, prepare=True) for name, one in plan.parts.items()}
+    early = render(site, replace(plan, parts=waiting))
+    with_pods = ("Deployment", "StatefulSet", "Job", "CronJob", "HorizontalPodAutoscaler")
+    assert early == tuple(one for one in everything if one["kind"] not in with_pods)
+
+
 def test_an_unknown_release_renders_nothing(case: str) -> None:
     assert render(ALL[case].site(), Plan(release=None, parts={})) == ()
