@@ -75,7 +75,7 @@ def is_process_pod(pod: dict[str, Any], ctx: LabContext) -> bool:
 
 
 def _is_check(container: dict[str, Any]) -> bool:
-    return (container.get("args") or [""])[0] == CHECKS
+    return bool((container.get("args") or [""])[0] == CHECKS)
 
 
 def has_program(container: dict[str, Any], ctx: LabContext) -> bool:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import outside_services as outside
+import trusted
 
 import live
-from visio_lab.front_door import certificate_secret, public_ca_configmap
+from visio_lab.front_door import certificate_secret
 from visio_lab.operator_process import make_namespace
 
-HOST = "visio.example.gouv.fr"
 OUTSIDE = "outside"
 RELAY = f"services.{OUTSIDE}.svc.cluster.local"
 DOCS_HOST, LLM_HOST = "docs.example.gouv.fr", "llm.example.gouv.fr"
@@ -67,11 +67,8 @@ def _object(version: str, kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
 def make_platform(lab: Any, namespace: str) -> None:
     """The example with captions and transcription, and mail, Docs and a language model besides; waits until Ready."""
     make_namespace(lab, namespace)
-    certificate_secret(lab, namespace, "visio-tls", [HOST, f"livekit.{HOST}"])
-    public_ca_configmap(lab, namespace, "public-ca")
 
     def complete(spec: dict[str, Any]) -> None:
-        spec["caBundle"] = {"configMap": "public-ca", "key": "ca.crt"}
         # There all the time, since the wait for them is not what is tested.
         spec["captions"]["min"] = spec["transcription"]["min"] = 1
         spec["docs"] = {"url": f"https://{DOCS_HOST}", "secretRef": {"name": "docs"}}
@@ -83,10 +80,9 @@ def make_platform(lab: Any, namespace: str) -> None:
             "secretRef": {"name": "mail"},
         }
 
-    documents = live.deployment("evaluation-captions.yaml", namespace, change=complete)
+    documents = trusted.deployment(lab, "evaluation-captions.yaml", namespace, complete)
     secrets = {"docs": ("apiKey", outside.DOCS_KEY), "llm": ("apiKey", outside.LLM_KEY)}
     secrets["mail"] = ("password", outside.MAIL_PASSWORD)
-    documents = [one for one in documents if one["metadata"]["name"] != "visio-tls"]
     documents += [secret(namespace, name, {key: value}) for name, (key, value) in secrets.items()]
     live.apply(lab, documents)
     live.wait_ready(lab, namespace, timeout=180)

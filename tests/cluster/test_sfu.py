@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trusted
 
 import live
 from visio_lab.operator_process import make_namespace
@@ -185,7 +186,7 @@ def platform(real_lab: Any) -> Iterator[str]:
         found = servers(real_lab, namespace)
         return len(found) == 2 and all(is_ready(pod) for pod in found.values())
 
-    live.apply(real_lab, live.deployment("minimal.yaml", namespace, change=two))
+    live.apply(real_lab, trusted.deployment(real_lab, "minimal.yaml", namespace, two))
     live.eventually("two media servers are ready", both, 90)
     yield namespace
     real_lab.kubectl("delete", "vd", "visio", "--namespace", namespace, "--timeout=60s", check=False)

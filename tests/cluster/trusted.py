@@ -1,0 +1,25 @@
+"""Deployments in the real laboratory, whose servers outside have certificates of the laboratory's own authority."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import live
+from visio_lab.front_door import certificate_secret, public_ca_configmap
+
+
+def deployment(
+    lab: Any, example: str, namespace: str, change: Callable[[dict[str, Any]], None] | None = None
+) -> list[dict[str, Any]]:
+    """The documents of an example, which trusts that authority; the certificate of its hosts is made on the way."""
+    public_ca_configmap(lab, namespace, "public-ca")
+
+    def trust(spec: dict[str, Any]) -> None:
+        spec["caBundle"] = {"configMap": "public-ca", "key": "ca.crt"}
+        certificate_secret(lab, namespace, "visio-tls", [spec["host"], f"livekit.{spec['host']}"])
+        if change:
+            change(spec)
+
+    documents = live.deployment(example, namespace, change=trust)
+    return [one for one in documents if one["metadata"]["name"] != "visio-tls"]
