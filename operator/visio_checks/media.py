@@ -10,6 +10,7 @@ from .call import Call
 from .fault import Fault
 from .participants import OPEN_FIREWALL
 
+_LOOKS = 10
 _ENOUGH_SOUND, _ENOUGH_PICTURES = 25, 3
 
 
@@ -22,7 +23,23 @@ async def check_media(call: Call) -> str:
     except TimeoutError:
         problem = f"after 15 s, {heard.sound} frames of sound and {heard.pictures} pictures have arrived"
         raise Fault("spec.sfu.network", problem, OPEN_FIREWALL) from None
-    return f"sound and pictures after {time.monotonic() - begun:.1f} s, {await call.meeting.way()}"
+    took = time.monotonic() - begun
+    return f"sound and pictures after {took:.1f} s; {', '.join(await _reachable(call))} answers"
+
+
+async def _reachable(call: Call) -> tuple[str, ...]:
+    """The announced addresses that answer.
+
+    A server finds clients of its own network by itself, so media that arrive here say nothing of those outside.
+    """
+    for _ in range(_LOOKS):
+        ways = await call.meeting.ways()
+        if ways.working:
+            return ways.working
+        await asyncio.sleep(0.5)
+    told = ", ".join(ways.announced) or "none"
+    problem = f"media arrive, yet by none of the addresses that the server announces ({told})"
+    raise Fault("spec.sfu.network", problem, OPEN_FIREWALL)
 
 
 async def check_data(call: Call) -> str:

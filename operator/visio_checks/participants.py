@@ -45,6 +45,16 @@ class Heard:
     """What was written for the speaker, by segment of speech; the text of a segment grows."""
 
 
+@dataclass(frozen=True)
+class Ways:
+    """Where a client finds the media server, such as `UDP 192.0.2.10:7882`."""
+
+    announced: tuple[str, ...] = ()
+    """What the server says of itself."""
+    working: tuple[str, ...] = ()
+    """Those of them that have answered."""
+
+
 class Meeting:
     """A room in which the speaker speaks until the meeting is closed."""
 
@@ -106,19 +116,29 @@ class Meeting:
             raise Fault("spec.sfu.network", problem, OPEN_FIREWALL) from None
         self._rooms.append(room)
 
-    async def way(self) -> str:
-        """How media travel, as the speaker's client says."""
-        with contextlib.suppress(Exception):
-            stats = await asyncio.wait_for(self._rooms[-1].get_rtc_stats(), 3)
-            remote = {}
-            for entry in stats.publisher_stats:
-                if entry.WhichOneof("stats") == "remote_candidate":
-                    found = entry.remote_candidate.candidate
-                    remote[entry.remote_candidate.rtc.id] = f"{found.protocol.upper()} to {found.address}:{found.port}"
-            for entry in stats.publisher_stats:
-                if entry.WhichOneof("stats") == "candidate_pair" and entry.candidate_pair.candidate_pair.nominated:
-                    return f"over {remote[entry.candidate_pair.candidate_pair.remote_candidate_id]}"
-        return "by a way that the client does not name"
+    async def ways(self) -> Ways:
+        """How media can travel, as the speaker's client says; nothing when it does not say in time."""
+        try:
+            stats = (await asyncio.wait_for(self._rooms[-1].get_rtc_stats(), 3)).publisher_stats
+        except (TimeoutError, RuntimeError):
+            return Ways()
+        candidates = {
+            entry.remote_candidate.rtc.id: entry.remote_candidate.candidate
+            for entry in stats
+            if entry.WhichOneof("stats") == "remote_candidate"
+        }
+        pairs = [
+            entry.candidate_pair.candidate_pair for entry in stats if entry.WhichOneof("stats") == "candidate_pair"
+        ]
+        working = {
+            pair.remote_candidate_id for pair in pairs if _word(pair, "state") == "PAIR_SUCCEEDED"
+        } & candidates.keys()
+        # The client learns of these by the server's own packets; nobody announces them.
+        told = {name: one for name, one in candidates.items() if _word(one, "candidate_type") != "PRFLX"}
+        return Ways(
+            announced=tuple(sorted(_place(one) for one in told.values())),
+            working=tuple(sorted(_place(told[name]) for name in working & told.keys())),
+        )
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.add(asyncio.create_task(work))
@@ -171,6 +191,15 @@ class Meeting:
             shade = bytes([number * 8 % 256])
             plane = shade * (_WIDTH * _HEIGHT) + b"\x80" * (_WIDTH * _HEIGHT // 2)
             source.capture_frame(rtc.VideoFrame(_WIDTH, _HEIGHT, rtc.VideoBufferType.I420, plane))
+
+
+def _word(message: Any, name: str) -> str:
+    """The name of an enumeration's value."""
+    return str(message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number[getattr(message, name)].name)
+
+
+def _place(candidate: Any) -> str:
+    return f"{candidate.protocol.upper()} {candidate.address}:{candidate.port}"
 
 
 async def _ticks(every: float) -> AsyncIterator[int]:
