@@ -82,7 +82,10 @@ def _variable(part: str, container: str, name: str) -> Break:
         template = json.loads(json.dumps(before["template"]))
         for one in (*template["spec"]["containers"], *template["spec"].get("initContainers", ())):
             if one["name"] == container:
-                one["env"] = [{"name": name, "value": WRONG} if each["name"] == name else each for each in one["env"]]
+                # A secret value may come as a file, which the variable's name then says.
+                others = [each for each in one["env"] if each["name"] not in (name, f"{name}_FILE")]
+                assert len(others) == len(one["env"]) - 1
+                one["env"] = [*others, {"name": name, "value": WRONG}]
         # The old pods would otherwise stay until the new ones are ready, which these never are.
         strategy = {"type": "Recreate", "rollingUpdate": None}
         _merge(lab, "deployment", f"visio-{part}", {"spec": {"template": template, "strategy": strategy}})
@@ -106,14 +109,20 @@ def _replaced(lab: Any, part: str) -> None:
     live.eventually(f"the pods of {part} are replaced", new, timeout=40)
 
 
-@contextmanager
-def _no_node_ports(lab: Any) -> Iterator[None]:
-    """The ports of the nodes lead nowhere, as behind a firewall that is closed."""
-    service = live.get(lab, "service", "visio-sfu-media", NAMESPACE) or {}
-    lab.kubectl("delete", "service", "visio-sfu-media", "--namespace", NAMESPACE)
-    yield
-    kept = {name: service["metadata"][name] for name in ("name", "namespace", "labels", "ownerReferences")}
-    live.apply(lab, [{"apiVersion": "v1", "kind": "Service", "metadata": kept, "spec": service["spec"]}])
+def _without(kind: str, name: str) -> Break:
+    """An object is not there: without the Service of the node ports media are stopped as by a closed firewall."""
+
+    @contextmanager
+    def spoil(lab: Any) -> Iterator[None]:
+        found = live.get(lab, kind, name, NAMESPACE) or {}
+        lab.kubectl("delete", kind, name, "--namespace", NAMESPACE)
+        yield
+        kept = {
+            key: found["metadata"][key] for key in ("name", "namespace", "labels", "annotations", "ownerReferences")
+        }
+        live.apply(lab, [{key: found[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": kept}])
+
+    return spoil
 
 
 def _merge(lab: Any, kind: str, name: str, patch: Json) -> None:
@@ -127,7 +136,14 @@ def _merge(lab: Any, kind: str, name: str, patch: Json) -> None:
         pytest.param(_secret("mail", "password"), "mail", "spec.mail.secretRef", QUICK, id="mail"),
         pytest.param(_secret("docs", "apiKey"), "docs", "spec.docs.secretRef", QUICK, id="docs"),
         pytest.param(_secret("llm", "apiKey"), "llm", "spec.llm.secretRef", QUICK, id="llm"),
-        pytest.param(_no_node_ports, "media", "spec.sfu.network", (), id="mediaPorts"),
+        pytest.param(_variable("backend", "backend", "DB_NAME"), "api", "spec.host", QUICK, id="database"),
+        pytest.param(_variable("backend", "backend", "REDIS_URL"), "api", "spec.host", QUICK, id="redis"),
+        pytest.param(
+            _variable("backend", "backend", "LIVEKIT_API_SECRET"), "webhook", "spec.livekit", QUICK, id="livekitKeys"
+        ),
+        pytest.param(_without("ingress", "visio-web"), "web", "spec.host", ("web", "join"), id="host"),
+        pytest.param(_without("ingress", "visio-livekit"), "join", "spec.livekitHost", (), id="livekitHost"),
+        pytest.param(_without("service", "visio-sfu-media"), "media", "spec.sfu.network", (), id="mediaPorts"),
         pytest.param(
             _secret("visio-garage", "secretAccessKey"), "recording", "spec.objectStorage.secretRef", (), id="s3"
         ),
