@@ -10,6 +10,7 @@ RUN python -m pip install --no-cache-dir --disable-pip-version-check --require-h
 COPY operator/visio_operator /app/visio_operator
 COPY operator/visio_captions /app/visio_captions
 COPY operator/visio_checks /app/visio_checks
+COPY operator/visio_webhooks /app/visio_webhooks
 # Compiled here, since the root file system is read-only when it runs. Not by time stamp: the copy may change it.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app \
  && printf '#!/bin/sh\nexec python -m visio_operator "$@"\n' > /usr/local/bin/visio-operator \

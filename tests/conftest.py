@@ -15,7 +15,13 @@ _numbers = itertools.count(1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="rewrite the golden files from what is rendered now")
     parser.addoption("--moshi-server", type=Path, help="also hold this binary of Kyutai's server to the contract suite")
+    parser.addoption("--visio-source", type=Path, help="test Visio's own programs from this checkout, not stand-ins")
     parser.addoption("--every-write", action="store_true", help="kill the operator after each write, not after a few")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests that need the real Visio are no part of the suite without it."""
+    return True if collection_path.name == "e2e" and config.getoption("--visio-source") is None else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,7 +51,12 @@ def _real_pods_lab(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fix
 
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled(), open_progress() as progress:
-        running = labs.up(tmp_path_factory.mktemp("lab") / "real", progress=progress, pods="real")
+        running = labs.up(
+            tmp_path_factory.mktemp("lab") / "real",
+            progress=progress,
+            pods="real",
+            visio_source=request.config.getoption("--visio-source"),
+        )
     try:
         yield running
     finally:

@@ -94,8 +94,10 @@ def has_program(container: dict[str, Any], ctx: LabContext) -> bool:
 def program(image: str, command: Sequence[str], args: Sequence[str], ctx: LabContext) -> list[str]:
     """The command line that stands in for a container with this image, command and arguments, already expanded."""
     name, words = repository(image), [*command, *args]
-    if ctx.visio_source and (argv := visio_source.program(name, words, ctx)):
-        return argv
+    if ctx.visio_source is not None:
+        home = visio_source.prepared(ctx.visio_source)
+        if argv := visio_source.program(name, words, home, ctx.python):
+            return argv
     if name == "lab-process":
         return words
     if name == "visio-operator":

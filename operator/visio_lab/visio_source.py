@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from visio_lab.context import LabContext
 from visio_lab.errors import LabError
 from visio_lab.locks import locked
 from visio_lab.progress import Progress, Step
@@ -41,7 +40,7 @@ def prepared(source: Path) -> Path:
     """
     if not (source / "src" / "backend" / "manage.py").is_file():
         raise LabError(
-            f"--visio-source {source}: not a checkout of suitenumerique/meet: it lacks src/backend/manage.py; "
+            f"--visio-source {source}: not a checkout of Visio (suitenumerique/meet): it lacks src/backend/manage.py; "
             "name the folder that `git archive TAG | tar x` filled",
             exit_code=2,
         )
@@ -73,13 +72,13 @@ def prepare(source: Path, progress: Progress) -> Path:
     return target
 
 
-def program(image: str, words: Sequence[str], ctx: LabContext) -> list[str] | None:
-    """How Visio's own program is started for an image's command line; None for images that are not Visio's."""
-    if ctx.visio_source is None:
-        return None
-    home = prepared(ctx.visio_source)
+def program(image: str, words: Sequence[str], home: Path, python: str) -> list[str] | None:
+    """How Visio's own program is started for an image's command line; None for images that are not Visio's.
+
+    `home`: what `prepare` gave; `python`: the interpreter that serves the front end's files in place of nginx.
+    """
     if image == "meet-frontend":
-        return [ctx.python, "-m", "visio_lab.standins.frontend", *words, "--pages", str(home / "frontend" / "dist")]
+        return [python, "-m", "visio_lab.standins.frontend", *words, "--pages", str(home / "frontend" / "dist")]
     if image not in PROGRAMS:
         return None
     name = PROGRAMS[image]

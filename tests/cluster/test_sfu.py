@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trusted
 
 import live
+import trusted
 from visio_lab.operator_process import make_namespace
 
 PROGRAM = Path(live.__file__).with_name("room_participants.py")

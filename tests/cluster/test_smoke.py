@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
-import smoke_platform as platform
 
 import live
+import smoke_platform as platform
 from visio_checks.names import NAMES
 
 NAMESPACE = "smoke"

@@ -1,4 +1,7 @@
-"""Visio's API, summary service and workers, running beside what they use. By default the stand-ins play them."""
+"""Visio's API, summary service and workers, running beside what they use.
+
+By default the stand-ins play them; with `--visio-source DIR` they are Visio's own, held to the same suite.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from visio_fakes import Others, others
 from visio_stack import HOST, Programs, Services, Visio, answers, free_port, services, wait_until
 
 from rendered_environment import rendered_environment
+from visio_lab.progress import open_progress
+from visio_lab.visio_source import prepare
 
 CELERY = ["celery", "-A", "summary.core.celery_worker", "worker", "--pool=solo", "--loglevel=info", "-Q"]
 QUEUES = ("TRANSCRIBE_QUEUE_V2", "SUMMARIZE_QUEUE_V2", "CALL_WEBHOOK_QUEUE_V2")
@@ -37,9 +42,19 @@ def recorded() -> Iterator[Others]:
 
 
 @pytest.fixture(scope="session")
-def programs(folder: Path) -> Iterator[Programs]:
+def visio_home(request: pytest.FixtureRequest) -> Path | None:
+    """Where Visio's own programs are; None where the stand-ins play them."""
+    source = request.config.getoption("--visio-source")
+    if source is None:
+        return None
+    with open_progress() as progress:
+        return prepare(source, progress)
+
+
+@pytest.fixture(scope="session")
+def programs(folder: Path, visio_home: Path | None) -> Iterator[Programs]:
     """The programs under test; the session ends them."""
-    run = Programs(folder)
+    run = Programs(folder, visio_home)
     try:
         yield run
     finally:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rendered_environment import KEY_ID, SECRET, SECRETS
+from visio_lab.visio_source import program
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "visio.example.gouv.fr"
@@ -56,17 +57,22 @@ def wait_until(done: Callable[[], object], what: str, process: subprocess.Popen[
 
 @dataclass
 class Programs:
-    """How each image's command is run: here by the stand-ins, elsewhere by Visio itself."""
+    """How each image's command is run: by the stand-ins, or by Visio itself where `home` says where it is."""
 
     folder: Path
+    home: Path | None = None
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def argv(self, image: str, command: list[str]) -> list[str]:
+        if self.home is not None and (argv := program(image, command, self.home, sys.executable)):
+            return argv
         return [sys.executable, "-m", f"visio_lab.standins.{image.removeprefix('meet-')}", *command]
 
     def environment(self, image: str, variables: Mapping[str, str], port: int) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return {**kept, "PYTHONPATH": str(ROOT / "operator"), "LAB_HTTP_PORT": str(port), **variables}
+        # Gunicorn's own configuration names the port of the image.
+        ports = {"LAB_HTTP_PORT": str(port), "GUNICORN_CMD_ARGS": f"--bind=127.0.0.1:{port}"}
+        return {**kept, "PYTHONPATH": str(ROOT / "operator"), **ports, **variables}
 
     def start(
         self, image: str, command: list[str], variables: Mapping[str, str], port: int = 0

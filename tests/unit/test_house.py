@@ -46,6 +46,11 @@ def test_the_source_root_is_no_package() -> None:
     assert not (ROOT / "operator" / "__init__.py").exists()
 
 
+def test_the_image_has_every_package_but_the_laboratory() -> None:
+    copied = set(re.findall(r"^COPY operator/(\w+) /app/\1$", text_of(ROOT / "Dockerfile"), re.MULTILINE))
+    assert copied == {path.parent.name for path in (ROOT / "operator").glob("*/__init__.py")} - {"visio_lab"}
+
+
 def test_no_file_is_longer_than_can_be_read_at_once() -> None:
     lengths = {
         str(name): text_of(path).count("\n")

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import live
 import outside_services as outside
 import trusted
-
-import live
 from visio_lab.front_door import certificate_secret
 from visio_lab.operator_process import make_namespace
 
@@ -64,11 +63,12 @@ def _object(version: str, kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": dict(spec)}
 
 
-def make_platform(lab: Any, namespace: str) -> None:
+def make_platform(lab: Any, namespace: str, version: str | None = None) -> None:
     """The example with captions and transcription, and mail, Docs and a language model besides; waits until Ready."""
     make_namespace(lab, namespace)
 
     def complete(spec: dict[str, Any]) -> None:
+        spec["version"] = version or spec["version"]
         # There all the time, since the wait for them is not what is tested.
         spec["captions"]["min"] = spec["transcription"]["min"] = 1
         spec["docs"] = {"url": f"https://{DOCS_HOST}", "secretRef": {"name": "docs"}}
