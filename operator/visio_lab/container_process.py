@@ -217,7 +217,7 @@ class Runner:
                     "pid_file": str(pid_file),
                     "hostname": metadata["name"][:63],
                     "mounts": [each.as_json() for each in launch.mounts],
-                    "keep": kept_paths(self.ctx),
+                    "keep": kept_paths(self.ctx, launch.argv),
                     "read_only": launch.read_only,
                     "directory": launch.directory,
                     "argv": launch.argv,
@@ -325,11 +325,14 @@ def termination_message(container: Container, file: Path, code: int) -> str:
     return "".join(written.splitlines(keepends=True)[-LOG_MESSAGE_LINES:])
 
 
-def kept_paths(ctx: LabContext) -> list[str]:
-    """What programs need of the machine wherever a pod mounts its volumes: interpreter, this code, binaries."""
+def kept_paths(ctx: LabContext, argv: Sequence[str] = ()) -> list[str]:
+    """What programs need of the machine wherever a pod mounts its volumes: interpreter, this code, binaries, and the
+    folder of a script that the command line names.
+    """
     binaries = {str(each.resolve().parent) for each in ctx.bin.iterdir()}
     # The cache as a whole: an unpacked Debian program is a wrapper, and its libraries lie beside it.
     kept = {sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), str(ctx.bin), str(cache_root()), *binaries}
+    kept |= {str(Path(word).parent) for word in argv if word.startswith("/") and word.endswith(".py")}
     if ctx.visio_source:
         kept.add(str(ctx.visio_source))
     return sorted((path for path in kept if Path(path).exists()), key=len)

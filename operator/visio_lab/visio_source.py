@@ -2,8 +2,8 @@
 
 What is needed of the checkout is copied into the cache and set up there once: an environment from PyPI for each of
 backend, summary and agents, and the front end by Node's npm. Nothing of it is part of this project.
-Visio asks for a newer Python than 3.11, on which its programs run all the same; their dependencies are those that they
-name, with kombu as they lock it.
+Visio asks for a newer Python than 3.11, on which its programs run all the same, given the one function of 3.13 that
+they call; their dependencies are those that they name, with kombu as they lock it.
 """
 
 import hashlib
@@ -26,6 +26,12 @@ PROGRAMS = {"meet-backend": "backend", "meet-summary": "summary", "meet-agents":
 """Image repository to the folder of its source below `src`."""
 FURTHER = {"agents": ("httpx",)}
 """What a program imports and does not name."""
+NEEDED = ("uv", "npm", "npx", "ffmpeg", "ffprobe")
+"""Programs of the system: some set Visio up, its transcription workers call the others."""
+NEWER_PYTHON = (
+    'import mimetypes; mimetypes.guess_file_type = getattr(mimetypes, "guess_file_type", mimetypes.guess_type)\n'
+)
+"""A path configuration file, which Python runs at its start: `guess_file_type` is new in 3.13."""
 LEFT_OUT = shutil.ignore_patterns("node_modules", "dist", "__pycache__", ".venv", "tests")
 GUNICORN = Path("docker", "files", "usr", "local", "etc", "gunicorn", "meet.py")
 STATIC_FILES = "DJANGO_STORAGES_STATICFILES_BACKEND=django.contrib.staticfiles.storage.StaticFilesStorage"
@@ -50,6 +56,8 @@ def prepared(source: Path) -> Path:
 def prepare(source: Path, progress: Progress) -> Path:
     """Set the checkout's programs up, once for its content; returns their folder. Raises LabError."""
     target = prepared(source)
+    if missing := [name for name in NEEDED if shutil.which(name) is None]:
+        raise LabError(f"--visio-source needs {', '.join(missing)}, which this system has not; install it", exit_code=2)
 
     def waiting(holder: str) -> None:
         progress.update(Step("visio", f"waiting for process {holder}, which sets it up"))
@@ -118,6 +126,8 @@ def _install(source: Path, target: Path, name: str) -> None:
         constraints.flush()
         wanted = [*project["dependencies"], *FURTHER.get(name, ())]
         _run(["uv", "pip", "install", "--quiet", "--python", str(venv), "-c", constraints.name, *wanted], target)
+    (packages,) = (venv / "lib").glob("python*/site-packages")
+    (packages / "newer_python.pth").write_text(NEWER_PYTHON)
 
 
 def _kombu(source: Path) -> str:
@@ -141,10 +151,7 @@ def _build_frontend(target: Path) -> None:
 
 
 def _run(argv: list[str], folder: Path) -> None:
-    try:
-        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise LabError(f"{argv[0]} is not installed; --visio-source needs uv, Node and npm") from None
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise LabError(f"{' '.join(argv[:3])} failed for Visio: {lines[-1][:300] if lines else 'it said nothing'}")

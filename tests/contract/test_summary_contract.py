@@ -28,35 +28,44 @@ async def tenant(visio: Visio) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+async def ask(tenant: aiohttp.ClientSession, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
+    """One request, whose answer is read."""
+    async with tenant.request(method, path, **options) as response:
+        await response.read()
+        return response
+
+
 @pytest.mark.parametrize("path", ["/__heartbeat__", "/__lbheartbeat__"])
 async def test_the_kubelet_is_answered(tenant: aiohttp.ClientSession, path: str) -> None:
-    assert (await tenant.get(path)).status == 200
+    assert (await ask(tenant, "GET", path)).status == 200
 
 
 async def test_a_wrong_key_is_forbidden(tenant: aiohttp.ClientSession) -> None:
-    assert (await tenant.post(TRANSCRIBE, json=JOB, headers={"Authorization": "Bearer wrong"})).status == 403
-    assert (await tenant.post(TRANSCRIBE, json=JOB)).status in (401, 403)
+    assert (await ask(tenant, "POST", TRANSCRIBE, json=JOB, headers={"Authorization": "Bearer wrong"})).status == 403
+    assert (await ask(tenant, "POST", TRANSCRIBE, json=JOB)).status in (401, 403)
 
 
 @pytest.mark.parametrize("change", [{"language": "tlh"}, {"cloud_storage_url": "recordings/a.ogg"}, {"user_sub": None}])
 async def test_a_malformed_job_is_unprocessable(tenant: aiohttp.ClientSession, change: dict[str, Any]) -> None:
-    response = await tenant.post(TRANSCRIBE, json=JOB | change, headers=BEARER)
+    response = await ask(tenant, "POST", TRANSCRIBE, json=JOB | change, headers=BEARER)
     assert response.status == 422
     assert (await response.json())["detail"][0]["loc"] == ["body", *change]
 
 
 async def test_a_slash_at_the_end_costs_a_redirect(tenant: aiohttp.ClientSession) -> None:
-    response = await tenant.post(f"{TRANSCRIBE}/", json=JOB, headers=BEARER, allow_redirects=False)
+    response = await ask(tenant, "POST", f"{TRANSCRIBE}/", json=JOB, headers=BEARER, allow_redirects=False)
     assert response.status == 307
 
 
 async def test_an_unknown_job_is_not_found(tenant: aiohttp.ClientSession) -> None:
-    assert (await tenant.get(f"{TRANSCRIBE}/no-such-job", headers=BEARER)).status == 404
+    assert (await ask(tenant, "GET", f"{TRANSCRIBE}/no-such-job", headers=BEARER)).status == 404
 
 
 async def outcome(tenant: aiohttp.ClientSession, recorded: Others, url: str) -> dict[str, Any]:
     """Ask for the transcript of a file; returns what the tenant's webhook hears."""
-    accepted = await (await tenant.post(TRANSCRIBE, json=JOB | {"cloud_storage_url": url}, headers=BEARER)).json()
+    accepted = await (
+        await ask(tenant, "POST", TRANSCRIBE, json=JOB | {"cloud_storage_url": url}, headers=BEARER)
+    ).json()
     job = accepted["job_id"]
     assert accepted == {"job_id": job, "type": "transcript", "status": "pending"}
 
@@ -80,14 +89,14 @@ async def test_what_is_no_recording_is_told_so(
 async def test_a_recording_that_cannot_be_fetched_is_a_failure(tenant: aiohttp.ClientSession, recorded: Others) -> None:
     told = await outcome(tenant, recorded, JOB["cloud_storage_url"])
     assert (told["status"], told["error_code"]) == ("failure", "unknown_error")
-    shown = await (await tenant.get(f"{TRANSCRIBE}/{told['job_id']}", headers=BEARER)).json()
+    shown = await (await ask(tenant, "GET", f"{TRANSCRIBE}/{told['job_id']}", headers=BEARER)).json()
     assert shown["status"] == "failure"
 
 
 async def test_a_text_becomes_a_summary(tenant: aiohttp.ClientSession, recorded: Others, visio: Visio) -> None:
     asked = {"user_sub": "sub", "content": "**Marianne**: Bonjour"}
     path = "/api/v2/async-jobs/summarize"
-    accepted = await (await tenant.post(path, json=asked, headers=BEARER)).json()
+    accepted = await (await ask(tenant, "POST", path, json=asked, headers=BEARER)).json()
     assert (accepted["type"], accepted["status"]) == ("summary", "pending")
 
     async def told() -> Any:
