@@ -2,13 +2,15 @@
 
     uv run --group browser pytest tests/e2e --visio-source DIR
 
-DIR is a release of suitenumerique/meet; Chromium, Node and npm come from the system.
+DIR is a release of suitenumerique/meet. Of the system it needs Chromium, certutil, Node with npm, and ffmpeg (Debian's
+chromium, libnss3-tools, nodejs, npm and ffmpeg).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import live
 import smoke_platform as platform
 from visio_checks.names import NAMES
 from visio_lab.public_ca import certificate_file
@@ -31,6 +34,8 @@ SAID = {"alice": range(100, 160), "bob": range(500, 560)}
 PAUSE_S = 1.5
 BROWSERS = Path(__file__).with_name("browsers.py")
 WITHIN_S = 280
+BUSY, SETTLED_S = 0.5, 180
+"""Above a load of 0.7 an agent takes no room; everything that has just started makes this machine as busy."""
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +45,19 @@ def visio(real_lab: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     version = tomllib.loads(project.read_text())["project"]["version"]
     platform.make_outside_services(real_lab)
     platform.make_platform(real_lab, NAMESPACE, version)
+    live.eventually("the agents take rooms", lambda: max(agents_load(real_lab)) < BUSY, SETTLED_S, every=2)
     yield real_lab
     real_lab.kubectl("delete", "vd", "visio", "--namespace", NAMESPACE, "--timeout=60s", check=False)
     real_lab.kubectl("delete", "namespace", NAMESPACE, platform.OUTSIDE, "--wait=false", check=False)
+
+
+def agents_load(lab: Any) -> list[float]:
+    """What the subtitles agents count as their load, which is the whole machine's."""
+    pods = live.items(lab, "pods", NAMESPACE, "app.kubernetes.io/component=subtitles")
+    urls = [f"http://{pod['status']['podIP']}:8081/worker" for pod in pods]
+    process = lab.enter(["curl", "-sS", "--fail", *urls], stdout=subprocess.PIPE)
+    told = re.findall(r'"worker_load": *([0-9.]+)', process.communicate(timeout=60)[0].decode())
+    return [float(each) for each in told] or [1.0]
 
 
 def speech(numbers: range) -> bytes:
