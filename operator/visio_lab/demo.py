@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from visio_lab.demo_load import Load
 from visio_lab.demo_view import Scene, View
 from visio_lab.errors import LabError
 from visio_lab.handle import Lab
+from visio_lab.public_ca import certificate_secret, public_ca_configmap
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "evaluation-captions.yaml"
 NAMESPACE = "visio"
@@ -24,6 +28,8 @@ UPGRADE_TO = "1.27.0"
 READY_TIMEOUT_S = 120.0
 CAPACITY_TIMEOUT_S = 120.0
 RETURN_TIMEOUT_S = 180.0
+CALL_TIMEOUT_S = 300
+AUTHORITY = "public-ca"
 OWNED = (
     "deployments.apps,statefulsets.apps,jobs.batch,cronjobs.batch,services,configmaps,secrets,serviceaccounts,"
     "poddisruptionbudgets.policy,networkpolicies.networking.k8s.io,ingresses.networking.k8s.io"
@@ -43,35 +49,52 @@ class Account:
     jobs: int = 0
     jobs_lost: int = 0
     upgraded: str = ""
+    call: str = ""
+    """The sum of its checks."""
+    call_failed: bool = False
     chapters: list[str] = field(default_factory=list)
 
 
 def play(lab: Lab, view: View, *, quick: bool) -> Account:
     """Play the story on a running lab and return its account; LabError when a chapter does not reach its end."""
-    scene = Scene()
-    account = Account()
+    scene, account = Scene(), Account()
+    with _operator(lab, view, scene):
+        _create(lab, view, scene, account, example())
+        if not quick:
+            _morning(lab, view, scene, account)
+            _upgrade(lab, view, scene, account)
+    return account
 
+
+def play_call(lab: Lab, view: View, *, version: str | None = None) -> Account:
+    """Where every pod is a process: make the platform, of that version, and a whole call on it; else as `play`."""
+    scene, account = Scene(), Account()
+    with _operator(lab, view, scene):
+        _create(lab, view, scene, account, trusting(lab, example(), version))
+        _call(lab, view, scene, account)
+    return account
+
+
+@contextlib.contextmanager
+def _operator(lab: Lab, view: View, scene: Scene) -> Iterator[None]:
+    """The operator at work; LabError when it ended by itself."""
     scene.chapter = "The operator moves in: CRDs, identity and rights from its Helm chart"
     view.show(scene)
     operator_process.install_operator(lab)
     operator_process.make_namespace(lab, NAMESPACE)
     operator = operator_process.start_operator(lab)
     try:
-        _create(lab, view, scene, account)
-        if not quick:
-            _morning(lab, view, scene, account)
-            _upgrade(lab, view, scene, account)
+        yield
         if not operator.alive:
             raise LabError(f"the operator ended by itself: its last words are in {operator.log}")
     finally:
         operator.stop()
-    return account
 
 
-def _create(lab: Lab, view: View, scene: Scene, account: Account) -> None:
+def _create(lab: Lab, view: View, scene: Scene, account: Account, documents: list[dict[str, Any]]) -> None:
     scene.chapter = "One object becomes a platform"
     scene.started = time.monotonic()
-    _apply_example(lab)
+    lab.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(documents))
     _follow(lab, view, scene, "the platform is Ready", lambda: _is_ready(scene), READY_TIMEOUT_S)
     account.ready_after = time.monotonic() - scene.started
     listed = lab.kubectl("get", OWNED, "-n", NAMESPACE, "-l", f"visio-operator.dev/deployment={NAME}", "-o", "name")
@@ -127,6 +150,22 @@ def _upgrade(lab: Lab, view: View, scene: Scene, account: Account) -> None:
     view.say(f"✓ upgraded from {account.upgraded}")
 
 
+def _call(lab: Lab, view: View, scene: Scene, account: Account) -> None:
+    """What `visio-operator smoke` says, and the GPU nodes that its waiting streams and recordings make the operator
+    buy.
+    """
+    scene.chapter = "A whole call: two participants, captions, a recording, its transcript"
+    view.show(scene)
+    command = [sys.executable, "-m", "visio_operator", "smoke", NAME, "--namespace", NAMESPACE]
+    options = [f"--kubeconfig={lab.kubeconfig}", f"--timeout={CALL_TIMEOUT_S}"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as smoke:
+        assert smoke.stdout is not None
+        for line in smoke.stdout:
+            view.say(line.rstrip())
+            account.call = line.strip()
+    account.call_failed = smoke.returncode != 0
+
+
 def _watch(lab: Lab, view: View, scene: Scene, seconds: float, load: Load) -> None:
     end = time.monotonic() + seconds
     _follow(lab, view, scene, "time passes", lambda: time.monotonic() > end, seconds + 60, load)
@@ -155,12 +194,25 @@ def _follow(
         time.sleep(0.3)
 
 
-def _apply_example(lab: Lab) -> None:
+def example() -> list[dict[str, Any]]:
+    """The example's objects in the demo's namespace."""
     documents = [document for document in yaml.safe_load_all(EXAMPLE.read_text()) if document]
     for document in documents:
         if document["kind"] not in ("NodePool", "Namespace"):
             document["metadata"]["namespace"] = NAMESPACE
-    lab.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(documents))
+    return documents
+
+
+def trusting(lab: Lab, documents: list[dict[str, Any]], version: str | None) -> list[dict[str, Any]]:
+    """The example with certificates by the lab's public authority, which it trusts; and of that version."""
+    (deployment,) = (document for document in documents if document["kind"] == "VisioDeployment")
+    spec = deployment["spec"]
+    spec["version"] = version or spec["version"]
+    spec["caBundle"] = {"configMap": AUTHORITY}
+    public_ca_configmap(lab, NAMESPACE, AUTHORITY)
+    secret = spec["gateway"]["tls"]["secretRef"]["name"]
+    certificate_secret(lab, NAMESPACE, secret, [spec["host"], f"livekit.{spec['host']}"])
+    return [document for document in documents if document["metadata"]["name"] != secret]
 
 
 def _status(lab: Lab) -> dict[str, Any]:

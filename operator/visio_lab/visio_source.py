@@ -53,6 +53,13 @@ def prepared(source: Path) -> Path:
     return cache_root() / "visio-source" / _digest(source)
 
 
+def version_of(source: Path) -> str:
+    """The release that a checkout holds. Raises LabError when it is no checkout of Visio."""
+    prepared(source)
+    project = tomllib.loads((source / "src" / "backend" / "pyproject.toml").read_text())["project"]
+    return str(project["version"])
+
+
 def prepare(source: Path, progress: Progress) -> Path:
     """Set the checkout's programs up, once for its content; returns their folder. Raises LabError."""
     target = prepared(source)

@@ -13,7 +13,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import smoke_platform as platform
 from visio_checks.names import NAMES
 from visio_lab.public_ca import certificate_file
 from visio_lab.standins.tone import encode_words, wav
+from visio_lab.visio_source import version_of
 
 NAMESPACE, HOST = "browsers", "visio.example.gouv.fr"
 RATE = 48_000
@@ -41,8 +41,7 @@ BUSY, SETTLED_S = 0.5, 180
 @pytest.fixture(scope="module")
 def visio(real_lab: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The platform, Ready, by Visio's own programs."""
-    project = request.config.getoption("--visio-source") / "src" / "backend" / "pyproject.toml"
-    version = tomllib.loads(project.read_text())["project"]["version"]
+    version = version_of(request.config.getoption("--visio-source"))
     platform.make_outside_services(real_lab)
     platform.make_platform(real_lab, NAMESPACE, version)
     live.eventually("the agents take rooms", lambda: max(agents_load(real_lab)) < BUSY, SETTLED_S, every=2)
