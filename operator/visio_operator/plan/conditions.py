@@ -109,6 +109,9 @@ def _progressing(found: Findings) -> Condition:
         message = f"{_joined(held)} stay as they are until the connections are checked"
         return _condition(kind, True, Reason.CHECKING_CONNECTIONS, message)
     absent = [part for part in found.parts if part not in found.observed.workloads]
+    if any(found.parts[part].faulty for part in absent):
+        message = f"{len(absent)} parts are not created before the connections that Ready names are mended"
+        return _condition(kind, True, Reason.CREATING, message)
     if absent:
         lines = (f"{part} {found.parts[part].waiting_for or 'is being created'}" for part in absent)
         return _condition(kind, True, Reason.CREATING, _joined(lines))

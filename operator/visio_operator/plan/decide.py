@@ -74,7 +74,7 @@ def decide(
 
     # 7. Secrets of ours that have to exist.
     rotation = rotate(spec, observed, now)
-    secrets = secret_needs(observed.name, spec, rotation.keys)
+    secrets = secret_needs(observed.name, spec, rotation.keys, settled=verdict.passed)
 
     # 8. Conditions.
     minimum = {"captions": spec.captions.min, "transcription": spec.transcription.min}

@@ -63,6 +63,8 @@ class SecretNeed:
     composed: Mapping[str, tuple[str | Ref, ...]] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)
     derived: bool = False
+    kept: frozenset[str] = frozenset()
+    """Keys whose value stays as it is where there is one, while the connection that they name is in doubt."""
 
 
 @dataclass(frozen=True)

@@ -106,12 +106,18 @@ def composed_secret(name: str) -> str:
     return f"{name}-composed"
 
 
-def secret_needs(name: str, spec: VisioDeploymentSpec, livekit: LivekitKeys | None = None) -> tuple[SecretNeed, ...]:
-    """The Secrets of the deployment called `name`; `livekit` are the key pairs in use while one replaces another."""
-    return tuple(_needs(name, spec, livekit or settled_keys(name, spec)))
+def secret_needs(
+    name: str, spec: VisioDeploymentSpec, livekit: LivekitKeys | None = None, *, settled: bool = True
+) -> tuple[SecretNeed, ...]:
+    """The Secrets of the deployment called `name`.
+
+    `livekit` are the key pairs in use while one replaces another; `settled` is whether the servers outside have
+    answered under this spec, before which a pod that is started again must find what the others have.
+    """
+    return tuple(_needs(name, spec, livekit or settled_keys(name, spec), settled))
 
 
-def _needs(name: str, spec: VisioDeploymentSpec, livekit: LivekitKeys) -> Iterator[SecretNeed]:
+def _needs(name: str, spec: VisioDeploymentSpec, livekit: LivekitKeys, settled: bool) -> Iterator[SecretNeed]:
     # All keys exist from the start: a Secret is written once, so a part that is enabled later finds its key here.
     yield SecretNeed(
         name=f"{name}-keys",
@@ -142,7 +148,11 @@ def _needs(name: str, spec: VisioDeploymentSpec, livekit: LivekitKeys) -> Iterat
         )
     # Last, since it refers to the others.
     yield SecretNeed(
-        name=composed_secret(name), part="backend", composed=dict(_composed(name, spec, livekit)), derived=True
+        name=composed_secret(name),
+        part="backend",
+        composed=dict(_composed(name, spec, livekit)),
+        derived=True,
+        kept=frozenset() if settled else frozenset({REDIS_URL, CELERY_URL}),
     )
 
 

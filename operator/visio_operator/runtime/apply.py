@@ -182,10 +182,12 @@ async def _secrets(this: _Pass) -> dict[str, Mapping[str, str]]:
         if live is not None and terminating(live):
             this.outcome.pending += 1
             return
-        if await correct_secret(this.kube, this.site, need, live, values[need.name]):
+        before = (live or {}).get("data") or {}
+        said = {key: value for key, value in values[need.name].items() if key not in need.kept & before.keys()}
+        if await correct_secret(this.kube, this.site, need, live, said):
             this.outcome.written += 1
         # Only what was written counts: pods must not restart for a value that they would not find.
-        held[need.name] = {**((live or {}).get("data") or {}), **encode(values[need.name])}
+        held[need.name] = {**before, **encode(said)}
 
     await this.do(
         (("Secret", need.name), str(need.name in there), _later(one, index))

@@ -39,7 +39,7 @@ async def correct_secret(
     if DEPLOYMENT_LABEL not in labels and labels.get("app.kubernetes.io/managed-by") != MANAGED_BY:
         raise KubeError(409, "NameTaken", "exists and is not ours; rename or delete it, or rename the VisioDeployment")
     patch: Body = {}
-    left_over = set(live.get("data") or ()) - set(need.composed) if need.derived else set()
+    left_over = set(live.get("data") or ()) - set(need.composed) - need.kept if need.derived else set()
     if values or left_over:
         patch["data"] = {**encode(values), **dict.fromkeys(left_over)}
     if correction := _metadata_patch(meta, live["metadata"]):

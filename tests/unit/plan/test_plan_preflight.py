@@ -64,6 +64,18 @@ def test_only_the_readers_of_a_broken_connection_are_held_back_in_a_running_depl
     assert "backend is held: spec.mail.host" in message
 
 
+def test_what_pods_that_start_again_read_changes_only_once_the_connections_are_checked() -> None:
+    spec = a_spec()
+    urls = frozenset({"redisUrl", "celeryUrl"})
+    for seen, kept in (
+        (Preflight("0" * 12, succeeded=True), urls),
+        (faulty(spec, ("redis", "spec.redis.host: wrong")), urls),
+        (Preflight(connections_digest(spec, {}), succeeded=True), frozenset()),
+    ):
+        needs = decided(spec, a_healthy_world(spec, preflight=seen)).secrets
+        assert {need.name: need.kept for need in needs if need.kept} == ({"main-composed": kept} if kept else {})
+
+
 def test_an_old_verdict_counts_nothing_for_changed_connections() -> None:
     old, new = a_spec(), a_spec(**OWN_DATABASE)
     plan = decided(new, an_empty_world(new, preflight=faulty(old, ("oidc", WRONG))))

@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from builders import UID, a_deployment
 from visio_operator.plan.observed import Observed, Pool
-from visio_operator.plan.plan import NodeMark, PodMark, PoolPlan
+from visio_operator.plan.plan import NodeMark, PodMark, PoolPlan, SecretNeed
 from visio_operator.runtime.apply import superfluous, with_digest
 from visio_operator.runtime.attempts import Attempts
 from visio_operator.runtime.compare import DIGEST, differences
+from visio_operator.runtime.generated import correct_secret
 from visio_operator.runtime.kube import KubeError
 from visio_operator.runtime.nodepools import node_patch, pod_patch, pool_patch
 from visio_operator.runtime.observe import Snapshot
+from visio_operator.runtime.secret_values import encode
+from visio_operator.workloads.common import metadata
 
 OWNER = "visio/visio"
 
@@ -181,3 +184,20 @@ async def test_a_write_that_succeeds_is_forgotten() -> None:
     assert attempts.next_in() == 1.0
     assert await attempts.run(("Service", "a"), "two", accepted) == ""
     assert attempts.refused == {}
+
+
+async def test_a_kept_value_is_neither_changed_nor_removed() -> None:
+    patches: list[Any] = []
+
+    class Recorder:
+        async def merge(self, kind: str, name: str, namespace: str, patch: Any) -> None:
+            patches.append((kind, name, patch))
+
+    site = a_deployment().site()
+    need = SecretNeed(
+        "main-composed", "backend", composed={"livekitKeys": ("{}",)}, derived=True, kept=frozenset({"redisUrl"})
+    )
+    meta = metadata(site, "backend", need.name)
+    live = {"metadata": meta, "data": encode({"livekitKeys": "{}", "redisUrl": "redis://old", "left": "over"})}
+    assert await correct_secret(Recorder(), site, need, live, {})  # type: ignore[arg-type]
+    assert [patch["data"] for _, _, patch in patches] == [{"left": None}]
