@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
-from visio_operator.api.media import MEDIA_PORTS, NODE_PORTS, Exposure
+from visio_operator.api.fields import seconds
+from visio_operator.api.media import MEDIA_PORTS, NODE_PORTS, Exposure, Sfu
 from visio_operator.api.spec import GROUP
 from visio_operator.plan.addresses import is_told
 
@@ -17,6 +18,8 @@ SLOT = f"{GROUP}/media-slot"
 """Label of a media server's pod: the number of its own load balancer."""
 SERVER_PORTS = range(7882, 7882 + MEDIA_PORTS)
 SERVER_TCP = 7881
+DRAIN = 18_000
+"""Seconds a server may take until its last room has ended, when the user sets no deadline; Visio's own figure."""
 _BLOCKS = 340
 """Blocks of eight node ports to choose from; another number would move the ports of every deployment."""
 
@@ -34,6 +37,11 @@ class Media:
     def bound_to_node(self) -> bool:
         """Two servers on one node would take each other's ports or packets."""
         return self.exposure in ("nodePort", "hostNetwork")
+
+
+def drain_seconds(spec: Sfu) -> int:
+    """How long what carries media may stay after it was told to end."""
+    return seconds(spec.drain_deadline) if spec.drain_deadline else DRAIN
 
 
 def media(site: Site) -> Media:

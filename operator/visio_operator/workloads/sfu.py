@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from visio_operator.api.fields import seconds
 from visio_operator.plan.addresses import is_told
 from visio_operator.plan.media import SFU_CPU, sfu_cores
 from visio_operator.plan.plan import Plan, Release
@@ -18,15 +17,11 @@ from .connections import (
     redis_password,
 )
 from .containers import PLAIN, amounts, container, http_probe, mount, port
-from .media import ANNOUNCED, SLOT, Media, media, node_address
+from .media import ANNOUNCED, SLOT, Media, drain_seconds, media, node_address
 from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service, service_account, service_port
 from .turn import TURN_PORT, turn_host
 from .webhooks import accepted_keys, webhook, webhook_relay
 
-DRAIN = 18_000
-"""Seconds a server may take until its last room has ended, when the user sets no deadline; Visio's own figure."""
-TRACKS_PER_CORE = 400
-"""LiveKit's sample configuration; its code sets no limit at all (facts/visio.md 6)."""
 METRICS_PORT = 6789
 _ANNOUNCED = "/etc/visio-announced"
 _WAIT = f"trap 'exit 143' TERM; until [ -s {_ANNOUNCED}/address ]; do sleep 1; done"
@@ -59,7 +54,7 @@ def sfu(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         "sfu",
         PLAIN,
         # After SIGTERM a server takes no new rooms and leaves when the last one has ended.
-        seconds(spec.drain_deadline) if spec.drain_deadline else DRAIN,
+        drain_seconds(spec),
         (main,),
         init=(*((_wait_for_address(release.images["livekit"]),) if told else ()), *webhook_relay(site, plan, release)),
         volumes=(_ANNOUNCED_VOLUME,) if told else (),
@@ -159,6 +154,16 @@ def _config(site: Site, plan: Plan, ports: Media) -> dict[str, Any]:
         "rtc": rtc,
         "redis": dict(livekit_redis(site)),
         "webhook": webhook(site, plan),
-        "limit": {"num_tracks": TRACKS_PER_CORE * sfu_cores(site.spec)},
+        "limit": {"num_tracks": _most_tracks(site)},
         "logging": {"json": True, "level": "info"},
     }
+
+
+def _most_tracks(site: Site) -> int:
+    """Tracks from which a server refuses even participants of its own rooms, counted in and out.
+
+    So many as one room has in which everybody that the server is sized for is seen and heard by everybody: two of each
+    participant's own, and two of each other one's. A smaller limit would shut people out of a meeting.
+    """
+    people = site.spec.sfu.participants_per_core * sfu_cores(site.spec)
+    return 2 * people**2

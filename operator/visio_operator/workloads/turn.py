@@ -6,11 +6,12 @@ from visio_operator.plan.plan import Plan, Release
 
 from .common import CONFIG_DIGEST, Manifest, Site, container_security, digest, metadata, object_name
 from .connections import from_secret, keys
-from .containers import TMP, User, amounts, container, linger, mount, port, scratch, tcp_probe
-from .media import first_node_port
-from .pods import Pod, deployment, disruption_budget, service, service_account, service_port
+from .containers import TMP, User, amounts, container, mount, port, scratch, tcp_probe
+from .media import drain_seconds, first_node_port
+from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service, service_account, service_port
 
 TURN_PORT = 443
+_LINGER = 15
 TLS_PORT = 5349
 RELAY_PORTS = range(49_152, 50_176)
 _NOBODY = User(65_534, 65_534)
@@ -29,6 +30,15 @@ def listening_port(site: Site) -> int:
     return TURN_PORT if site.spec.sfu.exposure == "hostNetwork" else TLS_PORT
 
 
+def _drained(number: int) -> str:
+    """Wait until proxies send nothing new, and then for the last connection to this port (state 01 is established).
+
+    A renewed certificate replaces these pods every few weeks, which must not cut a meeting.
+    """
+    busy = f"grep -q ':{number:04X} [0-9A-F]*:[0-9A-F]* 01 ' /proc/net/tcp /proc/net/tcp6"
+    return f"sleep {_LINGER}; while {busy}; do sleep 5; done"
+
+
 def turn_host(site: Site) -> str:
     """The public host of the TURN servers; its certificate is that of the other hosts."""
     return f"turn.{site.spec.host}"
@@ -45,12 +55,15 @@ def turn(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     part = plan.part("turn")
     if part is None:
         return []
-    text = _config(site)
-    on_nodes = site.spec.sfu.exposure == "hostNetwork"
+    text, spec = _config(site), site.spec.sfu
+    on_nodes = spec.exposure == "hostNetwork"
     # The program's file carries this capability, and cannot be started where it is taken away altogether. It is the
     # only one that PodSecurity `restricted` lets a pod add.
     security = container_security()
     security["capabilities"] = {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}
+    # A node lets only programs with that capability listen on 443, and what a file carries counts for nothing where
+    # privileges cannot grow. PodSecurity admits host networks in privileged namespaces only, with or without this.
+    security["allowPrivilegeEscalation"] = on_nodes
     main = container(
         "turn",
         release.images["coturn"],
@@ -60,7 +73,7 @@ def turn(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         startupProbe=tcp_probe("turns", period=2, failures=30),
         livenessProbe=tcp_probe("turns", period=15, failures=4),
         readinessProbe=tcp_probe("turns", period=5, failures=3),
-        lifecycle=linger(15),
+        lifecycle={"preStop": {"exec": {"command": ["/bin/sh", "-c", _drained(listening_port(site))]}}},
         resources=amounts({"cpu": "500m", "memory": "128Mi"}, {"memory": "1Gi"}),
         volumeMounts=[
             mount("tmp", TMP),
@@ -72,14 +85,15 @@ def turn(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     pod = Pod(
         "turn",
         _NOBODY,
-        60,
+        # All media of its participants go through it, so it stays as long as a media server would.
+        drain_seconds(spec),
         (main,),
         volumes=(
             scratch("tmp", "64Mi"),
             {"name": "config", "configMap": {"name": object_name(site, "turn")}},
             {"name": "certificate", "secret": {"secretName": tls_secret(site)}},
         ),
-        annotations={CONFIG_DIGEST: digest(text)},
+        annotations={CONFIG_DIGEST: digest(text), **KEEP_SESSIONS},
         one_per_node=on_nodes,
         host_network=on_nodes,
     )
