@@ -91,8 +91,9 @@ async def llm(environ: Environ) -> str:
     if status != 200:
         raise Fault("spec.llm.url", f"{_name(url)}/models answers {status}", "correct the URL; it usually ends in /v1")
     try:
-        names = [entry["id"] for entry in json.loads(body)["data"]]
-    except (ValueError, KeyError, TypeError):
+        entries = json.loads(body)["data"]
+        names = [name for entry in entries for name in (entry["id"], *(entry.get("aliases") or ()))]
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise Fault("spec.llm.url", f"{_name(url)}/models gives no list of models", "correct the URL") from None
     if model not in names:
         offered = ", ".join(sorted(names)[:5]) or "none"

@@ -35,8 +35,9 @@ _ARGUMENTS = (
     "--log.level=INFO",
     "--accesslog=true",
     "--ping=true",
-    "--entrypoints.web.address=:80",
-    "--entrypoints.websecure.address=:443",
+    # The ports of its own chart.
+    "--entrypoints.web.address=:8000",
+    "--entrypoints.websecure.address=:8443",
     "--entrypoints.traefik.address=:8080",
     # So that a test need not wait for the usual two seconds after each change.
     "--providers.providersthrottleduration=200ms",
@@ -68,7 +69,7 @@ def traefik_objects(ctx: LabContext, address: str) -> list[Placed]:
         "args": list(_ARGUMENTS),
         # Its own subrequests go to public names.
         "env": [{"name": "SSL_CERT_FILE", "value": f"{_CA_FOLDER}/{public_ca.CONFIG_MAP_KEY}"}],
-        "ports": [{"name": "web", "containerPort": 80}, {"name": "websecure", "containerPort": 443}],
+        "ports": [{"name": "web", "containerPort": 8000}, {"name": "websecure", "containerPort": 8443}],
         "readinessProbe": {"httpGet": {"path": "/ping", "port": 8080}, "periodSeconds": 1},
         "volumeMounts": [{"name": "ca", "mountPath": _CA_FOLDER}],
     }

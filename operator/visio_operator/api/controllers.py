@@ -14,6 +14,8 @@ from .spec import VisioDeploymentSpec
 MEDIA_AUTH_HEADER = "mediaAuthHeader"
 """The ladder's setting that says whether the name of the header with the original URL can be configured."""
 CONFIGURABLE = "configurable"
+AUTHORITIES_KEY = "ca.crt"
+"""Where Gateway API and Traefik look for certificates in a ConfigMap."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ def unroutable(spec: VisioDeploymentSpec, settings: Mapping[str, str]) -> Iterat
         yield from _beyond_the_standard(gateway, downloads)
     elif gateway.program == "traefik" and downloads:
         yield from _traefik_downloads(gateway, spec.object_storage.endpoint is not None, settings)
+    if gateway.program in ("traefik", "envoyGateway") and downloads:
+        yield from _trusted_store(spec)
 
 
 def has_downloads(spec: VisioDeploymentSpec) -> bool:
@@ -68,6 +72,18 @@ def _traefik_downloads(gateway: Gateway, store_outside: bool, settings: Mapping[
         problem = "recordings could not be downloaded: Traefik's Gateway API reaches no server outside the cluster"
         next_step = f"use ingressClassName with Traefik, name envoyGateway with its class, or {without}"
         yield Unroutable("gateway.className", problem, next_step)
+
+
+def _trusted_store(spec: VisioDeploymentSpec) -> Iterator[Unroutable]:
+    """These controllers read the authorities of a store from one key, while pods can be given any."""
+    outside, bundle = spec.object_storage.endpoint or "", spec.ca_bundle
+    if outside.startswith("https://") and bundle is not None and bundle.key != AUTHORITIES_KEY:
+        problem = (
+            f"{spec.gateway.program} reads the authorities of the object store from the key {AUTHORITIES_KEY} alone"
+        )
+        yield Unroutable(
+            "caBundle.key", problem, f"give the ConfigMap the key {AUTHORITIES_KEY}, and name it or nothing"
+        )
 
 
 def _choose(gateway: Gateway, instead: str) -> str:

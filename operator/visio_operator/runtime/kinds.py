@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from visio_operator.api.spec import GROUP, KIND, PLURAL, VERSION
 
-MANAGED = ("list", "watch", "create", "patch", "delete")
-"""The verbs for objects that the operator makes, restores and prunes; server-side apply asks for create and patch."""
+MANAGED = ("get", "list", "watch", "create", "patch", "delete")
+"""The verbs for objects that the operator makes, restores and prunes; server-side apply asks for create and patch, and
+get sees whose an object is whose name is taken."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ KINDS: tuple[Kind, ...] = (
         namespaced=False, optional=True,
     ),
     Kind(
-        "Secret", "", "v1", "secrets", ("get", *MANAGED),
+        "Secret", "", "v1", "secrets", MANAGED,
         "make generated Secrets once and see which keys the Secrets named in a spec have", rendered=True,
     ),
     Kind(
-        "ConfigMap", "", "v1", "configmaps", ("get", *MANAGED),
+        "ConfigMap", "", "v1", "configmaps", MANAGED,
         "configuration that is no secret; get sees whether the CA bundle of a spec is there", rendered=True,
     ),
     _managed("ServiceAccount", "", "v1", "serviceaccounts", "one identity for each part"),

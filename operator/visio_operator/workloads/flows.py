@@ -100,7 +100,8 @@ def _api(site: Site) -> Iterator[Flow]:
         yield Flow(part, *_to(redis(site)), "cache, sessions and queue")
         if part not in ("migrate", "superuser"):
             yield Flow(part, *_to(storage(site).endpoint), "recordings and files")
-    yield Flow("backend", PUBLIC, (Ports(443),), "LiveKit's API, by its public URL")
+    for part in ("backend", "celery-backend"):
+        yield Flow(part, PUBLIC, (Ports(443),), "LiveKit's API, by its public URL")
     yield Flow("backend", "summary", (Ports(8000),), "finished recordings")
     oidc = site.spec.oidc
     for url in (oidc.jwks_endpoint, oidc.token_endpoint, oidc.user_endpoint):
@@ -193,6 +194,9 @@ def _smoke(site: Site) -> Iterator[Flow]:
     yield Flow("smoke", DNS, (Ports(53, protocol="UDP"), Ports(53)), "names")
     yield Flow("smoke", PUBLIC, (Ports(443),), "page, API and LiveKit, as browsers reach them")
     yield Flow("smoke", "sfu", (Ports(METRICS_PORT),), "whether webhooks were delivered")
+    if ports.exposure == "hostNetwork":
+        # These pods have the address of their node, which no pod selector covers.
+        yield Flow("smoke", WORLD, (Ports(METRICS_PORT),), "whether webhooks were delivered")
     if site.spec.sfu.network == "turnTLS":
         yield Flow("smoke", "turn", (Ports(listening_port(site)),), "TURN over TLS")
     else:

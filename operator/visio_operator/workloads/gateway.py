@@ -24,6 +24,9 @@ from .turn import tls_secret
 from .webhooks import WEBHOOK_PATH
 
 _GROUP = "gateway.networking.k8s.io"
+TRAEFIK_PORTS = (8000, 8443)
+"""Traefik serves listeners on ports of its entry points alone; these are those of its chart, which Services publish as
+80 and 443."""
 
 
 def gateway(site: Site) -> list[Manifest]:
@@ -33,6 +36,7 @@ def gateway(site: Site) -> list[Manifest]:
         return []
     backend, frontend = object_name(site, "backend"), object_name(site, "frontend")
     host, livekit_host = site.spec.host, site.spec.livekit_public_host
+    http, https = TRAEFIK_PORTS if spec.program == "traefik" else (80, 443)
     api = [_rule("PathPrefix", path, backend) for path in API_PATHS]
     admin_only = _only_from(site, "admin", spec.admin_allow)
     admin = [_rule("PathPrefix", path, backend, filters=admin_only) for path in ADMIN_PATHS]
@@ -45,9 +49,9 @@ def gateway(site: Site) -> list[Manifest]:
             "spec": {
                 "gatewayClassName": spec.class_name,
                 "listeners": [
-                    {"name": "http", "protocol": "HTTP", "port": 80, "allowedRoutes": _same_namespace()},
-                    _listener(site, "web", host),
-                    _listener(site, "livekit", livekit_host),
+                    {"name": "http", "protocol": "HTTP", "port": http, "allowedRoutes": _same_namespace()},
+                    _listener(site, "web", host, https),
+                    _listener(site, "livekit", livekit_host, https),
                 ],
             },
         },
@@ -79,11 +83,11 @@ def _to_https() -> Manifest:
     return {"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]}
 
 
-def _listener(site: Site, name: str, host: str) -> Manifest:
+def _listener(site: Site, name: str, host: str, number: int) -> Manifest:
     return {
         "name": name,
         "protocol": "HTTPS",
-        "port": 443,
+        "port": number,
         "hostname": host,
         "tls": {"mode": "Terminate", "certificateRefs": [{"kind": "Secret", "name": tls_secret(site)}]},
         "allowedRoutes": _same_namespace(),

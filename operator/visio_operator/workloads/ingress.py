@@ -130,7 +130,8 @@ def _download(site: Site, download: Download) -> Manifest:
         "backend-protocol": "HTTPS" if store.endpoint.tls else "HTTP",
     }
     if store.endpoint.tls:
-        # A store that serves many hosts chooses its certificate by this name, which nginx leaves out by default.
+        # A store that serves many hosts chooses its certificate by this name, which nginx leaves out by default, and
+        # ingress-nginx too unless its user adds proxy-ssl-secret with the store's authority.
         annotations |= {"proxy-ssl-server-name": "on", "proxy-ssl-name": store.endpoint.host}
     path = f"/media/({download.key_prefix}.*)"
     paths = [_path(path, "ImplementationSpecific", store_service(site), store.endpoint.port)]

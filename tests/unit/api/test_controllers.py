@@ -72,6 +72,15 @@ def test_a_traefik_gateway_reaches_no_store_outside() -> None:
     assert not found(by(TRAEFIK).with_own_services(), **outside)
 
 
+@pytest.mark.parametrize("gateway", [TRAEFIK, {"controller": "envoyGateway", "className": "envoy"}])
+def test_a_stores_authorities_are_read_from_one_key(gateway: dict[str, Any]) -> None:
+    outside = {"mediaAuthHeader": "configurable"}
+    built = by(gateway).with_own_services()
+    other = built.having(caBundle={"configMap": "authorities", "key": "bundle.pem"})
+    assert [field for field, _ in found(other, **outside)] == ["caBundle.key"]
+    assert not found(built.having(caBundle={"configMap": "authorities"}), **outside)
+
+
 def test_check_and_planner_say_the_same() -> None:
     built = by(TRAEFIK)
     (problem,) = check_document(json.dumps(built.cr()))
