@@ -35,6 +35,8 @@ class Call:
         self.livekit = api.LiveKitAPI(settings.livekit.url, settings.livekit.key, settings.livekit.secret, session=http)
         self.recorded = ""
         """Key of the recording in the bucket; empty until there is one."""
+        self.left_over: list[str] = []
+        """Keys in the bucket that are removed at the end, whatever became of them."""
         self.delivered: Mapping[str, float] | None = None
         """Webhooks that LiveKit had delivered before the call, by outcome."""
         self.storage_works: bool | None = None

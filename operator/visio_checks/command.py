@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -31,7 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"visio-operator checks: {error}", file=sys.stderr)
         return BAD_INPUT
-    return asyncio.run(_tell(results, Path(os.environ.get("CHECKS_RESULT") or RESULT_PATH)))
+    try:
+        return asyncio.run(_tell(results, Path(os.environ.get("CHECKS_RESULT") or RESULT_PATH)))
+    except asyncio.CancelledError:
+        return FAILED
 
 
 def _results(arguments: argparse.Namespace, environ: Mapping[str, str]) -> AsyncIterator[Result]:
@@ -49,6 +53,10 @@ def _results(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Async
 
 async def _tell(results: AsyncIterator[Result], path: Path) -> int:
     told: list[Result] = []
+    task = asyncio.current_task()
+    assert task is not None
+    # A Job is ended by SIGTERM, which a container's first process ignores unless it says otherwise.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         async for result in results:
             print_result(result)

@@ -66,6 +66,10 @@ async def _checked(name: str, environ: Environ) -> Result:
             fault = found
         except KeyError as missing:
             fault = Fault(check.field, f"the variable {missing.args[0]} is not set", "report this as a fault of ours")
+        except Exception as error:
+            # Its text could hold a password; and without a result nobody would learn which connection it is.
+            problem = f"what answers is not understood ({type(error).__name__})"
+            fault = Fault(check.field, problem, "correct the address and the values in its Secret")
         else:
             return Result(name, True, time.monotonic() - started, detail)
         if attempt == 0:

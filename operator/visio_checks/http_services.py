@@ -68,6 +68,8 @@ async def _client(session: aiohttp.ClientSession, environ: Environ) -> None:
     if error in ("invalid_client", "unauthorized_client"):
         problem = f"the provider does not accept the client {environ['OIDC_CLIENT_ID']} with this secret"
         raise Fault("spec.oidc.secretRef", problem, "put the client's secret into the Secret, or correct clientId")
+    if not error:
+        raise Fault(field, f"{_name(url)} answers {status} and no OAuth error to a wrong code", "correct the URL")
 
 
 async def docs(environ: Environ) -> str:
@@ -112,6 +114,9 @@ async def _ask(session: aiohttp.ClientSession, method: str, field: str, url: str
             return response.status, await response.content.read(1_000_000)
     except (aiohttp.ClientError, OSError) as error:
         raise unreachable(field, _name(url), error) from None
+    except ValueError:
+        problem = "what is sent to it holds a line break or another character that HTTP does not carry"
+        raise Fault(field, f"{_name(url)}: {problem}", "correct the URL and the Secret") from None
 
 
 def _name(url: str) -> str:

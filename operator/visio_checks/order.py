@@ -26,6 +26,7 @@ from .transcription import check_transcription
 from .web import check_api, check_sign_in, check_web
 from .webhook import check_webhook, delivered
 
+_LEAVE_S = 7.0
 _ANSWER_S = 15.0
 """Seconds that a server may take for an answer."""
 
@@ -105,7 +106,10 @@ async def check_call(settings: Settings, *, only: Sequence[str], patience: float
                     passed.add(check.name)
                 yield result
         finally:
-            await _leave(call)
+            # Within the pod's grace, so that the results are still written.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LEAVE_S):
+                    await _leave(call)
 
 
 def _wanted(settings: Settings, only: Sequence[str]) -> list[Check]:
@@ -126,9 +130,10 @@ async def _leave(call: Call) -> None:
     await call.meeting.close()
     with contextlib.suppress(api.TwirpError, aiohttp.ClientError, TimeoutError, OSError):
         await call.livekit.room.delete_room(api.DeleteRoomRequest(room=call.room))
-    if call.recorded and call.settings.storage is not None:
-        with contextlib.suppress(Fault):
-            await Bucket(call.settings.storage).remove(call.recorded)
+    if call.settings.storage is not None:
+        for key in call.left_over:
+            with contextlib.suppress(Fault):
+                await Bucket(call.settings.storage).remove(key)
 
 
 async def _checked(check: Check, call: Call, passed: set[str]) -> Result:

@@ -28,6 +28,7 @@ async def check_recording(call: Call) -> str:
     await probe(call, bucket)
     key = f"{storage.folder}/{call.room}.ogg"
     begun = time.monotonic()
+    call.left_over.append(key)
     info = await _start(call, storage, key)
     try:
         info = await _until(call, info, EgressStatus.EGRESS_ACTIVE, _START_S)
@@ -60,6 +61,8 @@ async def _start(call: Call, storage: Storage, key: str) -> EgressInfo:
     output = api.EncodedFileOutput(
         file_type=api.EncodedFileType.OGG,
         filepath=key,
+        # A second object, which nobody would remove.
+        disable_manifest=True,
         s3=api.S3Upload(
             endpoint=storage.url,
             access_key=storage.access_key,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 import asyncpg
 import redis.asyncio
 import redis.exceptions
 import urllib3
 from minio import Minio
-from minio.error import S3Error, ServerError
+from minio.error import MinioException, S3Error
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -89,7 +90,7 @@ async def redis_server(environ: Environ) -> str:
     )
     try:
         await client.ping()
-        info = await client.info("memory")
+        info = await _memory(client)
     except redis.exceptions.AuthenticationError:
         problem = f"{where} does not accept this user and password, or wants one"
         raise Fault("spec.redis.secretRef", problem, "put the password into the Secret") from None
@@ -103,11 +104,19 @@ async def redis_server(environ: Environ) -> str:
         raise unreachable("spec.redis.host", where, error) from None
     finally:
         await client.aclose()
-    policy = str(info.get("maxmemory_policy", "noeviction"))
+    policy = str(info.get("maxmemory_policy", "and does not tell this user what it evicts"))
     if int(info.get("maxmemory", 0)) > 0 and policy.startswith("allkeys"):
         problem = f"{where} evicts any key when its memory is full ({policy}), queued jobs among them"
         raise Fault("spec.redis.host", problem, "set its maxmemory-policy to noeviction or a volatile one")
     return f"Redis answers, {policy}"
+
+
+async def _memory(client: redis.asyncio.Redis) -> dict[str, Any]:
+    """What the server tells of its memory; nothing to users whose access list keeps such commands from them."""
+    try:
+        return dict(await client.info("memory"))
+    except redis.exceptions.NoPermissionError:
+        return {}
 
 
 async def object_storage(environ: Environ) -> str:
@@ -133,7 +142,7 @@ def _bucket(environ: Environ) -> str:
         next(iter(client.list_objects(bucket, prefix="preflight/")), None)
     except S3Error as error:
         raise _refused(error, environ, parts.netloc) from None
-    except (ServerError, ValueError) as error:
+    except (MinioException, ParseError, ValueError) as error:
         _spoke_otherwise(parts.scheme, url, error)
     except urllib3.exceptions.SSLError as error:
         if (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 
@@ -35,15 +34,15 @@ async def check_transcription(call: Call) -> str:
             await probe(call, bucket)
         # Without a recording of the call, the service gets the sentence itself.
         key = f"{storage.folder}/{call.room}.wav"
+        call.left_over.append(key)
         await bucket.put(key, speech.wave_file())
     job = await _post(call, summary, bucket.link(key))
     link = await _done(call, summary, job)
     words = await _words(call, link)
     if left := bucket.key_of(link):
-        with contextlib.suppress(Fault):
-            await bucket.remove(left)
-    with contextlib.suppress(Fault):
-        await bucket.remove(f"{storage.folder}/{call.room}.wav")
+        call.left_over.append(left)
+    if not words:
+        raise Fault(_FIELD, "the transcript holds no words", "look at the logs of transcription: of whisperx")
     return f"written: {words}"
 
 

@@ -1,8 +1,10 @@
-"""Node ports with `externalTrafficPolicy: Local`: each node's address leads to the pods of that node alone.
+"""What the kube-proxies of all other nodes would do: the lab has one, which acts for one node, in a network of all.
 
-All nodes of the lab share one network namespace, and the lab's one kube-proxy acts for one of them. So the ports of
+Node ports with `externalTrafficPolicy: Local`: each node's address leads to the pods of that node alone. The ports of
 such Services are translated here, per node, before kube-proxy sees the packets. One thing is kinder than in a real
 cluster: there, what a pod sends to a node port of its own node goes to any pod of the Service, wherever that runs.
+
+A pod that reaches itself by a Service: it would refuse packets from its own address, so they get the node's.
 """
 
 import asyncio
@@ -21,6 +23,8 @@ SLICES = "/apis/discovery.k8s.io/v1/endpointslices"
 SERVICE_NAME = "kubernetes.io/service-name"
 PRIORITY = -150
 """Before kube-proxy's own chains (-110 and -100), after connection tracking (-200)."""
+SOURCE_PRIORITY = 99
+"""Before kube-proxy's own chain (100), which knows the pods of its node."""
 TABLE = "visio-lab-node-ports"
 SETTLE_S = 0.05
 
@@ -71,11 +75,16 @@ async def run_node_ports(ctx: LabContext) -> None:
 def ruleset(services: Iterable[Json], slices: list[Json]) -> str:
     """The whole table for nft(8), which replaces the one before in one step."""
     rules = "\n".join(f"    {rule}" for service in services for rule in _rules(service, slices))
+    pods = {endpoint["addresses"][0] for each in slices for endpoint in each.get("endpoints") or []}
+    selves = f"elements = {{ {', '.join(f'{pod} . {pod}' for pod in sorted(pods))} }}" if pods else ""
     return (
         f"add table ip {TABLE}\ndelete table ip {TABLE}\ntable ip {TABLE} {{\n"
         f"  chain ports {{\n{rules}\n  }}\n"
         f"  chain prerouting {{ type nat hook prerouting priority {PRIORITY}; jump ports; }}\n"
-        f"  chain output {{ type nat hook output priority {PRIORITY}; jump ports; }}\n}}\n"
+        f"  chain output {{ type nat hook output priority {PRIORITY}; jump ports; }}\n"
+        f"  set selves {{ type ipv4_addr . ipv4_addr; {selves} }}\n"
+        f"  chain postrouting {{ type nat hook postrouting priority {SOURCE_PRIORITY};"
+        " ct status dnat ip saddr . ip daddr @selves masquerade; }\n}\n"
     )
 
 

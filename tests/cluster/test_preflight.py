@@ -87,8 +87,8 @@ def _wrong_oidc(spec: Spec) -> None:
             id="http-where-tls-is-spoken",
         ),
         pytest.param(
-            # Nothing but plain text here.
-            _store("https://auth.example.gouv.fr:80"),
+            # Nothing but plain text here, while the front door answers TLS on any port.
+            _store("https://oidc.lab-system.svc.cluster.local:80"),
             ("spec.objectStorage.endpoint", "http"),
             id="https-where-it-is-not",
         ),
@@ -107,10 +107,12 @@ def test_a_new_deployment_names_it_and_starts_nothing(
     assert {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods} <= PODS_OF_NOTHING_ELSE
 
 
-def _pods(lab: Any, namespace: str) -> dict[str, int]:
-    """Pods that stay, with how often their containers started."""
+def _pods(lab: Any, namespace: str) -> dict[tuple[str, str], int]:
+    """Pods that stay, by name and identity, with how often their containers started."""
     return {
-        pod["metadata"]["uid"]: sum(one["restartCount"] for one in pod["status"].get("containerStatuses", []))
+        (pod["metadata"]["name"], pod["metadata"]["uid"]): sum(
+            one["restartCount"] for one in pod["status"].get("containerStatuses", [])
+        )
         for pod in live.items(lab, "pods", namespace, "app.kubernetes.io/component!=preflight")
     }
 

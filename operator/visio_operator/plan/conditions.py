@@ -88,11 +88,17 @@ def _ready(found: Findings) -> Condition:
     if faulty:
         # The fault only: every part that waits for it would repeat it.
         texts = dict.fromkeys(missing[part] for part in faulty)
-        lines = [f"{', '.join(part for part in faulty if missing[part] == text)} {text}" for text in texts]
+        lines = [_held([part for part in faulty if missing[part] == text], text) for text in texts]
         return _condition(ConditionType.READY, False, Reason.CONNECTION_FAILED, _joined(lines))
     nodes_only = all(part in GPU_PARTS and found.parts[part].write for part in missing)
     reason = Reason.WAITING_FOR_NODES if nodes_only else Reason.PARTS_NOT_READY
     return _condition(ConditionType.READY, False, reason, _joined(f"{part} {lack}" for part, lack in missing.items()))
+
+
+def _held(parts: Sequence[str], text: str) -> str:
+    """Which parts are held, the jobs among them only where there is nothing else."""
+    named = [part for part in parts if part not in JOBS | CRON_JOBS] or list(parts)
+    return f"{', '.join(named)} {text if len(named) == 1 else text.replace('is held', 'are held', 1)}"
 
 
 def _progressing(found: Findings) -> Condition:

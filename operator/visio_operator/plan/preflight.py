@@ -22,15 +22,16 @@ PREFLIGHT = "preflight"
 _API = ("backend", "celery-backend", "migrate", "superuser", "clean-pending-files", "purge-deleted-files")
 _SUMMARY = ("summary", "summarize", "call-webhook", "transcription")
 READERS: dict[str, frozenset[str]] = {
-    "oidc": frozenset({"backend"}),
+    "oidc": frozenset(_API),
     "database": frozenset(_API),
     "redis": frozenset({*_API, *_SUMMARY, "sfu", "egress"}),
     "objectStorage": frozenset({*_API, *_SUMMARY, "egress", "metadata"}),
-    "mail": frozenset({"backend", "celery-backend"}),
-    "docs": frozenset({"backend", *_SUMMARY}),
+    "mail": frozenset(_API),
+    "docs": frozenset({*_API, *_SUMMARY}),
     "llm": frozenset(_SUMMARY),
 }
-"""The parts that read each connection."""
+"""The parts that read each connection. All of the API's image share one environment, so that a change of any variable
+would start all of them again."""
 EMBEDDED = frozenset({"postgres", "redis", "garage"})
 """Parts that are connected to nothing."""
 

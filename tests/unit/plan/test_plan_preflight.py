@@ -41,7 +41,7 @@ def test_a_new_deployment_with_a_wrong_endpoint_names_part_field_and_fix_and_rol
     spec = a_spec()
     plan = decided(spec, an_empty_world(spec, preflight=faulty(spec, ("oidc", WRONG))))
     assert written(plan) == {"preflight"}
-    assert condition(plan, "Ready") == ("False", "ConnectionFailed", f"backend is held: {WRONG}")
+    assert condition(plan, "Ready") == ("False", "ConnectionFailed", f"backend, celery-backend are held: {WRONG}")
 
 
 def test_what_runs_stays_ready_and_unchanged_while_changed_connections_are_checked() -> None:
@@ -58,10 +58,11 @@ def test_only_the_readers_of_a_broken_connection_are_held_back_in_a_running_depl
     spec = a_spec(mail={"host": "smtp.example.fr", "sender": "visio@example.fr"})
     broken = ("mail", "spec.mail.host: smtp.example.fr:587 refuses connections; correct host and port")
     plan = decided(spec, a_healthy_world(spec, preflight=faulty(spec, broken)))
-    assert set(plan.parts) - written(plan) == {"backend", "celery-backend"}
+    of_the_api = {"backend", "celery-backend", "migrate", "clean-pending-files", "purge-deleted-files"}
+    assert set(plan.parts) - written(plan) == of_the_api
     status, reason, message = condition(plan, "Ready")
     assert (status, reason) == ("False", "ConnectionFailed")
-    assert "backend is held: spec.mail.host" in message
+    assert "backend, celery-backend are held: spec.mail.host" in message
 
 
 def test_what_pods_that_start_again_read_changes_only_once_the_connections_are_checked() -> None:
