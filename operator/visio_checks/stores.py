@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from xml.etree.ElementTree import ParseError
 
 import asyncpg
@@ -22,6 +22,14 @@ from visio_checks.fault import Fault, unreachable
 
 Environ = Mapping[str, str]
 ANSWER_S = 6.0
+LIBPQ_ONLY = frozenset(
+    {
+        "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+        "tcp_user_timeout", "channel_binding", "gssencmode", "sslcompression", "sslsni", "sslnegotiation",
+        "load_balance_hosts", "require_auth",
+    }
+)  # fmt: skip
+"""Parameters of libpq that managed services put into their URLs, and that are no settings of servers."""
 WRONG_REGION = (
     "AuthorizationHeaderMalformed",
     "AuthorizationQueryParametersError",
@@ -39,7 +47,7 @@ async def database(environ: Environ) -> str:
     secret = "spec.database.secretRef" if url is None else field
     try:
         connection = await (
-            asyncpg.connect(url, timeout=ANSWER_S)
+            asyncpg.connect(without_libpq_options(url), timeout=ANSWER_S)
             if url is not None
             else asyncpg.connect(
                 host=environ["DATABASE_HOST"],
@@ -71,6 +79,13 @@ async def database(environ: Environ) -> str:
         return f"PostgreSQL {connection.get_server_version().major}"
     finally:
         await connection.close(timeout=1)
+
+
+def without_libpq_options(url: str) -> str:
+    """A PostgreSQL URL without what concerns libpq alone, which asyncpg would take for settings of the server."""
+    parts = urlsplit(url)
+    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in LIBPQ_ONLY]
+    return urlunsplit(parts._replace(query=urlencode(kept)))
 
 
 async def redis_server(environ: Environ) -> str:

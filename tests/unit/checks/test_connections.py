@@ -12,6 +12,7 @@ from aiohttp import web
 from visio_checks import connections
 from visio_checks.connections import check_connections
 from visio_checks.result import Result
+from visio_checks.stores import without_libpq_options
 
 SECRET = "s3cret-value"
 
@@ -184,6 +185,35 @@ async def test_an_object_store_in_plain_text_asks_for_the_other_scheme(provider:
     result = await the_result({"CHECKS": "objectStorage", **environ})
     assert (result.ok, result.field) == (False, "spec.objectStorage.endpoint")
     assert result.next == f"use {provider}"
+
+
+async def test_a_page_where_an_object_store_is_expected_is_a_wrong_endpoint(provider: str) -> None:
+    result = await the_result(
+        {"CHECKS": "objectStorage", **to("127.0.0.1", 1)["objectStorage"], "S3_ENDPOINT": provider}
+    )
+    assert (result.ok, result.field) == (False, "spec.objectStorage.endpoint")
+
+
+async def test_what_nobody_foresaw_is_told_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Mapping[str, str]) -> str:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setitem(connections.CHECKS, "redis", connections.Check(fail, "spec.redis"))
+    result = await the_result({"CHECKS": "redis"})
+    assert (result.ok, result.field) == (False, "spec.redis")
+    assert "RuntimeError" in result.detail
+
+
+async def test_a_key_with_a_line_break_is_told_as_such(provider: str) -> None:
+    environ = {"CHECKS": "llm", "LLM_URL": f"{provider}/v1", "LLM_MODEL": "albert-large"}
+    result = await the_result({**environ, "LLM_API_KEY": f"{SECRET}\n"})
+    assert not result.ok
+    assert "line break" in result.detail
+
+
+def test_a_database_url_keeps_only_what_is_not_the_librarys() -> None:
+    url = "postgres://u:p%2F@h:5432/d?sslmode=verify-full&connect_timeout=10&keepalives=1&application_name=visio"
+    assert without_libpq_options(url) == "postgres://u:p%2F@h:5432/d?sslmode=verify-full&application_name=visio"
 
 
 async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
