@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from visio_lab.errors import LabError
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 OWNED_KINDS = (
@@ -71,8 +73,19 @@ def owned(lab: Any, namespace: str, name: str = "visio") -> dict[tuple[str, str]
 
 def wait_ready(lab: Any, namespace: str, name: str = "visio", timeout: int = 90) -> float:
     start = time.monotonic()
-    lab.kubectl("wait", "--for=condition=Ready", f"vd/{name}", "--namespace", namespace, f"--timeout={timeout}s")
+    try:
+        lab.kubectl("wait", "--for=condition=Ready", f"vd/{name}", "--namespace", namespace, f"--timeout={timeout}s")
+    except LabError as error:
+        raise AssertionError(f"{error}\n{_state(lab, namespace, name)}") from error
     return time.monotonic() - start
+
+
+def _state(lab: Any, namespace: str, name: str) -> str:
+    """What a reader of a failed test wants to know first: conditions, pods and their events."""
+    told = (get(lab, "vd", name, namespace) or {}).get("status", {}).get("conditions", [])
+    lines = [f"{entry['type']}={entry['status']} {entry['reason']}: {entry.get('message', '')}" for entry in told]
+    wide = ("--namespace", namespace, "-o", "wide")
+    return "\n".join([*lines, lab.kubectl("get", "pods,jobs", *wide), lab.kubectl("get", "events", *wide)])
 
 
 def condition(lab: Any, namespace: str, kind: str, name: str = "visio") -> dict[str, Any]:

@@ -147,7 +147,8 @@ class Sfu(Model):
     )
     host_network: bool = Field(False, description="Older spelling of `expose: hostNetwork` with udpMux.")
     node_port: Annotated[int, Field(ge=NODE_PORTS[0], le=NODE_PORTS[-1] - MEDIA_PORTS + 1)] | None = Field(
-        None, description="First node port; unset derives it from namespace and name, so that it never changes."
+        None,
+        description="First node port; unset takes those that namespace and name give, or the next free ones, for good.",
     )
     external_address: ExternalAddress | None = Field(
         None, description="The address that servers announce; unset means the address of the node."

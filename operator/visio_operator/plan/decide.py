@@ -103,6 +103,7 @@ def decide(
         pools=gpus.pools,
         pods=(*gpus.pods, *load.pods),
         media_slots=load.slots,
+        node_port=load.node_port,
         nodes=gpus.nodes,
         conditions=stated,
         recheck_after=pace.recheck if watchful else pace.idle,

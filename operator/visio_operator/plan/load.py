@@ -10,6 +10,7 @@ from visio_operator.api.spec import VisioDeploymentSpec
 
 from .addresses import assign
 from .media import size_egress, size_sfu
+from .node_ports import choose
 from .observed import Observed
 from .pace import Pace
 from .plan import PodMark
@@ -24,6 +25,7 @@ class LoadSize:
     replicas: Mapping[str, int] = field(default_factory=dict)
     pods: tuple[PodMark, ...] = ()
     slots: tuple[int, ...] = ()
+    node_port: int | None = None
     limits: tuple[Limit, ...] = ()
     frozen: tuple[str, ...] = ()
     memory: Mapping[str, float] = field(default_factory=dict)
@@ -55,14 +57,16 @@ def size_load(
         if part in observed.workloads and autoscaled(spec, part) is not None
     }
     addresses = assign(spec.sfu, observed.media, replicas["sfu"])
+    ports = choose(spec.sfu, observed)
     return LoadSize(
         replicas=replicas,
         pods=_joined((*(mark for size in sizes for mark in size.pods), *addresses.marks)),
         slots=addresses.slots,
-        limits=(*(limit for size in sizes for limit in size.limits), *addresses.limits),
+        node_port=ports.first,
+        limits=(*(limit for size in sizes for limit in size.limits), *addresses.limits, *ports.limits),
         frozen=tuple(size.frozen for size in sizes if size.frozen),
-        memory={key: value for size in sizes for key, value in size.memory.items()},
-        trace=(*(line for size in sizes for line in size.trace), *addresses.trace),
+        memory={**{key: value for size in sizes for key, value in size.memory.items()}, **ports.memory},
+        trace=(*(line for size in sizes for line in size.trace), *addresses.trace, *ports.trace),
         loaded=_loaded(observed),
     )
 

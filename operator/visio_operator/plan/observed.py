@@ -193,6 +193,8 @@ class Observed:
     """Streams that wait for a slot in the captions proxies of all subtitles pods; None while one could not be read."""
     queue: Queue = field(default_factory=Queue)
     media: tuple[MediaServer, ...] = ()
+    refused_node_ports: frozenset[int] = frozenset()
+    """Node ports that the API server did not give to the Service for media; empty once it has one."""
     recorders: tuple[Recorder, ...] = ()
     worker_queues: Mapping[str, WorkerQueue] = field(default_factory=dict)
     """By part: celery-backend, summarize, call-webhook."""

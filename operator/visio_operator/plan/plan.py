@@ -142,6 +142,8 @@ class Plan:
     """Refusals: field, the value's problem and the next step. While any is there nothing that runs is touched."""
     migrate_release: Release | None = None
     """The release whose migrate Job shall run while `release` is still the older one; None outside an upgrade."""
+    node_port: int | None = None
+    """The first node port for media; None where they come in by another way."""
     media_slots: tuple[int, ...] = ()
     """Numbers of the load balancers that media servers have, where each has one."""
     recheck_after: float = 30.0

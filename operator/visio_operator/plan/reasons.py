@@ -53,6 +53,7 @@ class Reason(StrEnum):
     TWO_WRITERS = "TwoWriters"
     POOL_OF_ANOTHER = "PoolOfAnotherDeployment"
     ADDRESS_MISSING = "AddressMissing"
+    PORT_TAKEN = "PortTaken"
     APPROVAL_NEEDED = "ApprovalNeeded"
     SIGNALS_FRESH = "SignalsFresh"
     SIGNAL_MISSING = "SignalMissing"

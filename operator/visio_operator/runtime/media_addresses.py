@@ -1,8 +1,9 @@
-"""At which address the world finds each media server: that of its node, or of its own load balancer."""
+"""Where the world finds each media server: the address of its node or of its own load balancer, and the node ports."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +12,13 @@ from visio_operator.workloads.common import Site, object_name
 from visio_operator.workloads.media import ANNOUNCED, SLOT
 
 from .kube import Kube, KubeError
+from .memory import Memory
 from .projections import annotations_of, labels_of
 
 Body = Mapping[str, Any]
+
+_REFUSED_PORT = re.compile(r"nodePort: Invalid value: (\d+): provided port is")
+"""Allocated already, or out of the range that the cluster's administrator chose (kubernetes, portallocator)."""
 
 
 async def reachable_at(
@@ -51,6 +56,14 @@ def external_address(node: Body | None) -> str:
     listed = ((node or {}).get("status") or {}).get("addresses") or ()
     external = [entry.get("address", "") for entry in listed if entry.get("type") == "ExternalIP"]
     return next((address for address in external if ":" not in address), next(iter(external), ""))
+
+
+def refused_node_ports(memory: Memory) -> frozenset[int]:
+    """The node ports that the API server refused lately; they are forgotten once it has given others."""
+    refused = (entry.message for (kind, _), entry in memory.attempts.refused.items() if kind == "Service")
+    found = {int(port) for message in refused for port in _REFUSED_PORT.findall(message)}
+    memory.refused_node_ports = memory.refused_node_ports | found if found else set()
+    return frozenset(memory.refused_node_ports)
 
 
 async def _node_address(kube: Kube, name: str) -> str:

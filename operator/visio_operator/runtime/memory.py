@@ -55,6 +55,8 @@ class Memory:
     """Objects by kind and name for which an apply changed nothing: uid, digest and the differences that stayed."""
     attempts: Attempts = field(default_factory=Attempts)
     """Writes that were refused lately."""
+    refused_node_ports: set[int] = field(default_factory=set)
+    """Node ports that were refused since the Service for media was last written."""
     plan: dict[str, float] = field(default_factory=dict)
     """`Plan.memory` of the previous pass."""
     status: dict[str, Any] | None = None

@@ -19,7 +19,7 @@ from visio_operator.workloads.turn import tls_secret
 from . import marks, media_signals, preflight_result, projections, signals
 from .kinds import RENDERED
 from .kube import Kube, KubeError
-from .media_addresses import reachable_at
+from .media_addresses import reachable_at, refused_node_ports
 from .memory import Memory
 from .projections import PART_LABEL, labels_of
 from .secret_values import decode
@@ -112,6 +112,7 @@ async def observe(
         captions_waiting=waiting,
         queue=queue,
         media=media,
+        refused_node_ports=refused_node_ports(memory),
         recorders=recorders,
         worker_queues=worker_queues,
         nodes=tuple(projections.gpu_node(node) for node in nodes.values()),

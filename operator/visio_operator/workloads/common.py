@@ -38,6 +38,8 @@ class Site:
     namespace: str
     uid: str
     spec: VisioDeploymentSpec
+    node_port: int | None = None
+    """The first node port for media, once it is decided."""
 
 
 def object_name(site: Site, part: str, longest: int = LONGEST_NAME) -> str:

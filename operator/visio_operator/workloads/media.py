@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 
 from visio_operator.api.fields import seconds
-from visio_operator.api.media import MEDIA_PORTS, NODE_PORTS, Exposure, Sfu
+from visio_operator.api.media import MEDIA_PORTS, Exposure, Sfu
 from visio_operator.api.spec import GROUP
 from visio_operator.plan.addresses import is_told
+from visio_operator.plan.node_ports import derived
 
 from .common import Manifest, Site, env, env_field
 
@@ -20,8 +20,6 @@ SERVER_PORTS = range(7882, 7882 + MEDIA_PORTS)
 SERVER_TCP = 7881
 DRAIN = 18_000
 """Seconds a server may take until its last room has ended, when the user sets no deadline; Visio's own figure."""
-_BLOCKS = 340
-"""Blocks of eight node ports to choose from; another number would move the ports of every deployment."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,8 @@ def media(site: Site) -> Media:
 
 
 def first_node_port(site: Site) -> int:
-    """The first node port: the user's, or one derived from the name, so that firewalls can be opened for good."""
-    if site.spec.sfu.node_port is not None:
-        return site.spec.sfu.node_port
-    number = int(sha256(f"{site.namespace}/{site.name}".encode()).hexdigest(), 16)
-    return NODE_PORTS[0] + MEDIA_PORTS * (number % _BLOCKS)
+    """The first node port: as decided, or the one that is asked for or tried first where nothing is decided yet."""
+    return site.node_port or site.spec.sfu.node_port or derived(site.namespace, site.name)
 
 
 def node_address(site: Site) -> list[Manifest]:

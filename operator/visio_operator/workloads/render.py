@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from visio_operator.plan.plan import Plan, Release
 from visio_operator.plan.rotation import settled_keys
@@ -63,6 +64,7 @@ def render(site: Site, plan: Plan) -> tuple[Manifest, ...]:
     release = plan.release
     if release is None:
         return ()
+    site = replace(site, node_port=plan.node_port)
     # Policies first, so that no pod runs a moment without them.
     manifests = join(
         network_policies(site, plan),

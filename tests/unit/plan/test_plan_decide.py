@@ -10,6 +10,7 @@ from plan_world import LADDER, NOW, a_healthy_world, a_spec, a_workload, an_empt
 
 from visio_operator.api.releases import find_release
 from visio_operator.plan.decide import decide
+from visio_operator.plan.node_ports import FIRST_PORT
 from visio_operator.plan.observed import Observed, Pool
 from visio_operator.plan.pace import Pace
 from visio_operator.plan.reasons import ConditionType, Reason
@@ -101,7 +102,8 @@ def test_a_healthy_deployment_is_ready_settled_and_has_nothing_to_write() -> Non
         "Ready": "True", "Progressing": "False", "Degraded": "False", "CapacityLimited": "False",
         "ScalingFrozen": "False", "PolicyCompliant": "True", "UpgradeHeld": "False",
     }  # fmt: skip
-    assert (plan.pools, plan.pods, plan.nodes, plan.memory) == ((), (), (), {})
+    assert (plan.pools, plan.pods, plan.nodes) == ((), (), ())
+    assert plan.memory == {FIRST_PORT: plan.node_port}
     assert plan.recheck_after == Pace().idle
 
 
