@@ -11,7 +11,7 @@ import sys
 import time
 import tomllib
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +76,17 @@ def configuration(folder: Path, slots: int, tiny: bool) -> Path:
 
 @contextmanager
 def running(
-    folder: Path, slots: int, binary: Path | None = None, host: str = "127.0.0.1", port: int = 0
+    folder: Path,
+    slots: int,
+    binary: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    standin: Sequence[str] = ("-m", "visio_lab.standins.kyutai"),
 ) -> Iterator[Server]:
     """A server that answers; the stand-in unless a binary is given."""
     port = port or free_port(host)
     config = configuration(folder, slots, tiny=binary is not None)
-    program = [str(binary)] if binary else [sys.executable, "-m", "visio_lab.standins.kyutai"]
+    program = [str(binary)] if binary else [sys.executable, *standin]
     argv = [*program, "worker", "--config", str(config), "--addr", host, "--port", str(port)]
     with (folder / f"server-{host}-{port}.log").open("wb") as log:
         process = subprocess.Popen(

@@ -30,6 +30,7 @@ PATIENCE_S = 30.0
 def messages() -> list[bytes]:
     """Eight words, as the frames of a client."""
     pcm = encode_words([f"w{number}" for number in range(1, PIECE + 1)], every=WORD_FRAMES * FRAME_S)
+    pcm = (pcm * 32768).round() / 32768  # an agent has 16-bit samples
     return [
         msgpack.packb({"type": "Audio", "pcm": frame.tolist()}, use_single_float=True)
         for frame in pcm.reshape(-1, FRAME)

@@ -39,8 +39,7 @@ class ProxyProcess:
 
     def cpu_s(self) -> float:
         """Seconds of processor time that it has used."""
-        used = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.pid)
 
     def most_memory_mib(self) -> float:
         """The most memory that it ever held."""
@@ -61,6 +60,12 @@ class ProxyProcess:
             return self.value("streams") == 0
         except OSError:
             return False
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    used = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from kyutai_servers import running
-from proxies import ProxyProcess, python
+from kyutai_servers import STREAM, Server, free_port, running
+from proxies import ProxyProcess, cpu_s, python
 
 from live import limit
 
@@ -15,15 +15,31 @@ STREAMS = 200
 DIRECT = 50
 SECONDS = 8
 FRAMES_PER_SECOND = 12.5
+SERVER = (str(Path(__file__).parent / "load_server.py"),)
 
 
 def p99(delays: list[float]) -> float:
     return sorted(delays)[int(len(delays) * 0.99)]
 
 
-def test_200_streams_cost_a_proxy_half_a_core_150_mib_and_their_words_20_ms_at_most(tmp_path: Path) -> None:
+def relay_cores(server: Server) -> float:
+    """What a relay that does nothing costs for the same streams, in cores."""
+    port = free_port("127.0.0.1")
     with ExitStack() as stack:
-        server = stack.enter_context(running(tmp_path, STREAMS + DIRECT))
+        relay = stack.enter_context(python("relay.py", str(port), server.url))
+        assert relay.stdout is not None
+        assert relay.stdout.readline() == "ready\n"
+        idle = cpu_s(relay.pid)
+        counts = (f"ws://127.0.0.1:{port}{STREAM}", str(STREAMS), server.url, str(DIRECT), str(SECONDS))
+        clients = stack.enter_context(python("load_clients.py", *counts))
+        assert clients.stdout is not None
+        report = json.loads(clients.stdout.readline())
+        return (cpu_s(relay.pid) - idle) / report["frames"] * STREAMS * FRAMES_PER_SECOND
+
+
+def test_200_streams_cost_little_more_than_by_a_relay_150_mib_and_20_ms_at_most(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(running(tmp_path, STREAMS + DIRECT, standin=SERVER))
         proxy = ProxyProcess(tmp_path)
         proxy.serve_from(server)
         stack.enter_context(proxy.running())
@@ -35,6 +51,8 @@ def test_200_streams_cost_a_proxy_half_a_core_150_mib_and_their_words_20_ms_at_m
         # Per frame, so that a machine too busy for real time does not make it look cheap.
         cores = (proxy.cpu_s() - idle) / report["frames"] * STREAMS * FRAMES_PER_SECOND
         memory = proxy.most_memory_mib()
+    with running(tmp_path, STREAMS + DIRECT, standin=SERVER) as server:
+        floor = relay_cores(server)
     assert report["odd"] == 0
     assert report["frames"] == STREAMS * int(SECONDS * FRAMES_PER_SECOND)
     added = []
@@ -43,7 +61,10 @@ def test_200_streams_cost_a_proxy_half_a_core_150_mib_and_their_words_20_ms_at_m
         if all(len(delays) > 20 for delays in window):
             added.append(p99(window[0]) - p99(window[1]))
     # Both ways in the same second share the machine's hiccups; the best second is the one with the fewest.
-    print(f"cores {cores:.3f}, memory {memory:.0f} MiB, added at p99 {[round(each * 1000, 1) for each in added]} ms")
-    assert cores <= limit("captionsProxyCores")
+    milliseconds = [round(each * 1000, 1) for each in added]
+    print(f"cores {cores:.3f}, of a relay {floor:.3f}, memory {memory:.0f} MiB, added at p99 {milliseconds} ms")
+    # Cores are the machine's own; what a relay costs on it in the same minute says how fast they are. The target of
+    # half a core stands in ranges.yaml, with what was measured where.
+    assert cores / floor <= limit("captionsProxyCostRatio")
     assert memory <= limit("captionsProxyMiB")
     assert min(added) * 1000 <= limit("captionsProxyAddedMs")
