@@ -25,7 +25,8 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "evaluation-caption
 NAMESPACE = "visio"
 NAME = "visio"
 UPGRADE_TO = "1.27.0"
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 300.0
+"""Visio's own programs and migrations take two minutes on two cores; the stand-ins take half a minute."""
 CAPACITY_TIMEOUT_S = 120.0
 RETURN_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 300
