@@ -96,6 +96,13 @@ def check_object(
     return sorted(set(problems), key=lambda problem: (problem.field, problem.problem))
 
 
+def check_model(model: type[Model], content: Mapping[str, Any]) -> list[Problem]:
+    """Check plain data against one model and its rules, such as the parts of a spec that a command reads."""
+    given = _without_null(content)
+    found = {*_parse_problems(model, given), *_unknown_fields(model, given), *_broken_rules(model, given)}
+    return sorted(found, key=lambda problem: (problem.field, problem.problem))
+
+
 def _is_ours(value: Mapping[str, Any]) -> bool:
     return str(value.get("apiVersion", "")).partition("/")[0] == GROUP or value.get("kind") in _KINDS
 

@@ -1,0 +1,127 @@
+"""Captions servers ahead of demand: bought before the streams come, closed and returned when they are gone.
+
+A numbered cycle, one for each reading: learn, foresee, supply, buy, close, return. The planner is a state and a pure
+step: no clock, no chance, the same readings give the same orders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from statistics import NormalDist
+
+from .calendar import Calendar
+from .forecast import Demand
+from .lead_time import LeadTimes
+from .servers import Limits, Orders, Reading, Server, sort
+from .spending import Spending
+
+_AT_TARGET = 2.7
+"""Chance that the margin is not enough at one moment, of the share of streams that may find no slot: for the default of
+0.05 % the margin is 3.0 times the usual error. Most such moments exceed it by a few streams only."""
+LIKELY = 0.8
+"""The same for the time in which a failed order can still be replaced."""
+STEP = 30.0
+"""Seconds until the next decision, which come on top of the lead time."""
+_STAY = 0.6
+HOLD = 150.0
+"""Seconds for which less has to be enough before a server is closed."""
+
+
+@dataclass
+class Foresight:
+    """What the planner of one pool of captions servers knows."""
+
+    limits: Limits
+
+    def __post_init__(self) -> None:
+        self.sure = NormalDist().inv_cdf(1.0 - min(0.5, _AT_TARGET * self.limits.blocked_target))
+        self.demand = Demand()
+        self.leads = LeadTimes()
+        self.calendar = Calendar()
+        self._less_since: float | None = None
+        self._last_used: dict[str, int] = {}
+        self._spending = Spending(self.limits)
+
+    def step(self, seen: Reading) -> Orders:
+        """Decide on one reading; readings come in the order of time."""
+        now = seen.now
+        fleet = sort(seen.servers)
+        blind = not all(server.known for server in seen.servers)
+        load = sum(map(self._used, seen.servers)) + seen.queued + seen.rejected
+
+        # 1. Learn from what happened since the last reading.
+        self.leads.look(now, seen.servers)
+        self._spending.pay(now, len(seen.servers))
+        lead = self.leads.p95() + STEP
+        self.demand.look_ahead(lead)
+        usual = self.calendar.observe(now, load, seen.calendar, self.demand)
+        if not blind:
+            self.demand.observe(now, usual)
+
+        self._last_used = {
+            server.id: self._last_used[server.id] for server in seen.servers if server.id in self._last_used
+        }
+
+        # 2. Foresee: what must be there when an order of now is, and what probably must after a second one.
+        announced = self.calendar.upper(now, lead)
+        sure = max(load, self.demand.upper(now, usual, lead, self.sure) + announced)
+        likely = self.demand.upper(now, usual, 2 * lead, LIKELY) + self.calendar.upper(now, 2 * lead)
+        # Streams that stay on closed servers until their end need no other slot, most of them for one more lead time.
+        staying = 0.0 if seen.rehome else _STAY * sum(server.used for server in fleet.closed)
+        need = self._servers(max(sure, likely) - staying)
+
+        # 3. Supply: open servers, and orders that may still come.
+        # While somebody waits nothing is left to luck: a late order is taken for a failed one, and one more is bought.
+        late = self.leads.p95() if seen.queued else self.leads.p99()
+        expected = [server for server in fleet.coming if now - server.ordered <= late]
+        supply = len(fleet.open) + len(expected) - (1 if seen.queued and expected else 0)
+        why = (
+            f"{load} streams, {sure:.0f} within {lead:.0f} s and {likely:.0f} within {2 * lead:.0f} s need {need};"
+            f" {len(fleet.open)} open, {len(fleet.closed)} closed, {len(fleet.coming)} coming"
+            f"{', frozen: the use of a server is unknown' if blind else ''}"
+        )
+
+        # 4. Buy, after what is closed was opened again.
+        if need > supply:
+            self._less_since = None
+            back = sorted(fleet.closed, key=lambda server: -server.used)[: need - supply]
+            wanted = need - supply - len(back)
+            order = self._affordable(now, wanted, len(seen.servers))
+            limited = f", {wanted - order} more than the limits allow" if order < wanted else ""
+            returned = self._returned(fleet.closed, {server.id for server in back})
+            return Orders(order, (), tuple(s.id for s in back), returned, f"{why}{limited}")
+
+        # 5. Close what is not needed any more, the emptiest first.
+        closing: tuple[str, ...] = ()
+        # What is on its way is not there yet, so open servers are counted alone.
+        spare = len(fleet.open) - need
+        if spare > 0 and not blind:
+            self._less_since = now if self._less_since is None else self._less_since
+            if now - self._less_since >= HOLD:
+                by_use = sorted(fleet.open, key=lambda server: (server.used, -server.ordered))
+                closing = tuple(server.id for server in by_use[:spare])
+        else:
+            self._less_since = None
+
+        # 6. Return what is closed and empty.
+        return Orders(0, closing, (), self._returned(fleet.closed, set()), why)
+
+    def _used(self, server: Server) -> int:
+        """The streams on a server; the last known ones while they are unknown, and a full server before that."""
+        if server.known:
+            self._last_used[server.id] = server.used
+            return server.used
+        return self._last_used.get(server.id, self.limits.slots if server.ready else 0)
+
+    def _servers(self, streams: float) -> int:
+        need = max(ceil(streams / self.limits.slots - 1e-9), self.limits.minimum)
+        return need if self.limits.maximum is None else min(need, max(self.limits.maximum, 0))
+
+    def _returned(self, closed: list[Server], kept: set[str]) -> tuple[str, ...]:
+        return tuple(server.id for server in closed if server.known and server.used == 0 and server.id not in kept)
+
+    def _affordable(self, now: float, wanted: int, owned: int) -> int:
+        if self.limits.maximum is not None:
+            wanted = min(wanted, max(0, self.limits.maximum - owned))
+        return self._spending.affordable(now, wanted, owned)

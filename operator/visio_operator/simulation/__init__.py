@@ -1,0 +1,1 @@
+"""The planner against a world in plain Python: streams that come and go, and a cloud that sells servers late."""

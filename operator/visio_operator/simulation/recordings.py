@@ -1,0 +1,94 @@
+"""The world of transcription servers: recordings in a queue, one at a time on each server."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from visio_operator.plan.servers import Job, Orders, Reading, Server
+
+from .trace import STEP
+from .world import Cloud, Policy
+
+
+@dataclass(slots=True)
+class Worker(Server):
+    """A server with what only the world knows."""
+
+    at: float = 0.0
+    fails: bool = False
+    until: float = 0.0
+    """When its job ends."""
+    began: float = 0.0
+
+
+@dataclass
+class BatchFigures:
+    """What a run came to."""
+
+    jobs: int = 0
+    late: int = 0
+    """Jobs that started after the limit, or never."""
+    server_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    ended: int = 0
+    orders: int = 0
+
+    @property
+    def busy_share(self) -> float:
+        """Of the bought time, that in which a server worked."""
+        return self.busy_seconds / self.server_seconds if self.server_seconds else 0.0
+
+
+def run_recordings(
+    policy: Policy, jobs: Sequence[Job], cloud: Cloud, speed: float, start_within: float, seed: int
+) -> BatchFigures:
+    """Run a policy over recordings in the order of time, until an hour after the last one."""
+    chance = random.Random(seed)  # noqa: S311 - a simulated cloud, no secret
+    figures = BatchFigures(jobs=len(jobs))
+    servers: dict[str, Worker] = {}
+    coming = list(jobs)
+    queue: list[Job] = []
+    now = jobs[0].since
+    while now < jobs[-1].since + 3600:
+        while coming and coming[0].since <= now:
+            queue.append(coming.pop(0))
+        for server in list(servers.values()):
+            if not server.ready and now >= server.at:
+                if server.fails:
+                    del servers[server.id]
+                    continue
+                server.ready = True
+            if server.used and now >= server.until:
+                server.used, server.busy_for = 0, None
+            if server.ready and not server.cordoned and not server.used and queue:
+                job = queue.pop(0)
+                figures.late += now - job.since > start_within
+                server.used, server.began, server.until = 1, now, now + job.audio / speed
+                figures.busy_seconds += job.audio / speed
+            if server.used:
+                server.busy_for = max(1.0, now - server.began)
+        figures.server_seconds += STEP * len(servers)
+        orders = policy(Reading(now, list(servers.values()), jobs=list(queue)))
+        _obey(orders, servers, now, cloud, chance, figures)
+        now += STEP
+    figures.late += len(queue)
+    return figures
+
+
+def _obey(
+    orders: Orders, servers: dict[str, Worker], now: float, cloud: Cloud, chance: random.Random, figures: BatchFigures
+) -> None:
+    for name in orders.uncordon:
+        servers[name].cordoned = False
+    for name in orders.cordon:
+        servers[name].cordoned = True
+    for name in orders.release:
+        figures.ended += servers[name].used
+        del servers[name]
+    for _ in range(orders.order):
+        figures.orders += 1
+        name = f"w{figures.orders}"
+        fails = chance.random() < cloud.fails
+        servers[name] = Worker(name, now, at=now + cloud.lead(chance), fails=fails)

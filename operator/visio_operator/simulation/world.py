@@ -1,0 +1,188 @@
+"""The world of captions servers: streams on slots, waiting ones in line, orders that take their time or fail."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from visio_operator.plan.servers import Orders, Reading, Server
+
+from .trace import STEP, Streams
+
+MOVES = 32
+"""Streams of closed servers that move in one step."""
+PATIENCE = 300 // STEP
+"""Steps that a stream waits before it is lost (facts/visio.md 4: the client's handshake ends after 300 s)."""
+Policy = Callable[[Reading], Orders]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """How the provider sells servers."""
+
+    median: float = 300.0
+    p95: float = 480.0
+    fails: float = 0.1
+    """Share of the orders that vanish instead of becoming ready."""
+
+    def lead(self, chance: random.Random) -> float:
+        """Seconds of one order, log-normal."""
+        return self.median * math.exp(chance.gauss(0.0, math.log(self.p95 / self.median) / 1.645))
+
+
+@dataclass(slots=True)
+class Bought(Server):
+    """A server with what only the world knows."""
+
+    at: float = 0.0
+    """When it becomes ready, or vanishes."""
+    fails: bool = False
+    streams: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Figures:
+    """What a run came to, after its warm-up."""
+
+    streams: int = 0
+    waited: int = 0
+    """Streams that found no slot in the step in which they joined."""
+    lost: int = 0
+    ended: int = 0
+    """Sessions that ended because a server was taken away."""
+    server_seconds: float = 0.0
+    orders: int = 0
+    failed: int = 0
+    most_servers: int = 0
+
+    @property
+    def waited_share(self) -> float:
+        """Waited streams of all."""
+        return self.waited / self.streams if self.streams else 0.0
+
+
+class World:
+    """Runs a policy over a trace; a server costs from its order until it is returned."""
+
+    def __init__(self, trace: Streams, slots: int, cloud: Cloud, seed: int, rehome: bool, spread: bool = False) -> None:
+        self._trace, self._slots, self._cloud, self._rehome, self._spread = trace, slots, cloud, rehome, spread
+        self._chance = random.Random(seed)  # noqa: S311 - a simulated cloud, no secret
+        self._servers: dict[str, Bought] = {}
+        self._ends: list[list[int]] = [[] for _ in range(trace.steps + 1)]
+        self._at: dict[int, Bought] = {}
+        self._line: deque[tuple[int, int, int]] = deque()
+        self._made = 0
+        self._bought = 0
+
+    def run(self, policy: Policy, warm_up: int = 0, every: Callable[[int, int, int], None] | None = None) -> Figures:
+        """Run all steps; the first `warm_up` ones count for nothing. `every` sees step, streams and servers."""
+        figures = Figures()
+        rejected = 0
+        for step in range(self._trace.steps):
+            now = self._trace.start + step * STEP
+            counted = step >= warm_up
+            self._leave(step)
+            self._deliver(now, figures if counted else Figures())
+            if self._rehome:
+                self._move()
+            rejected, waited = self._join(step)
+            if counted:
+                figures.streams += len(self._trace.joins[step])
+                figures.waited += waited
+                figures.lost += rejected
+                figures.server_seconds += len(self._servers) * STEP
+                figures.most_servers = max(figures.most_servers, len(self._servers))
+            orders = policy(
+                Reading(
+                    now, list(self._servers.values()), len(self._line), rejected, self._rehome, self._trace.calendar
+                )
+            )
+            self._obey(now, orders, figures if counted else Figures())
+            if every is not None:
+                every(step, len(self._at), len(self._servers))
+        return figures
+
+    def _leave(self, step: int) -> None:
+        for stream in self._ends[step]:
+            server = self._at.pop(stream, None)
+            if server is not None:
+                server.streams.discard(stream)
+                server.used -= 1
+        self._ends[step] = []
+
+    def _deliver(self, now: float, figures: Figures) -> None:
+        for server in list(self._servers.values()):
+            if not server.ready and now >= server.at:
+                if server.fails:
+                    figures.failed += 1
+                    del self._servers[server.id]
+                else:
+                    server.ready = True
+
+    def _move(self) -> None:
+        moves = MOVES
+        for server in self._servers.values():
+            while server.cordoned and server.streams and moves:
+                target = self._free()
+                if target is None:
+                    return
+                stream = server.streams.pop()
+                server.used -= 1
+                self._put(stream, target)
+                moves -= 1
+
+    def _free(self) -> Bought | None:
+        able = [s for s in self._servers.values() if s.ready and not s.cordoned and s.used < self._slots]
+        if not able:
+            return None
+        return (min if self._spread else max)(able, key=lambda server: server.used)
+
+    def _put(self, stream: int, server: Bought) -> None:
+        server.streams.add(stream)
+        server.used += 1
+        self._at[stream] = server
+
+    def _join(self, step: int) -> tuple[int, int]:
+        """Place those who wait and those who come; how many gave up, and how many of the new ones found no slot."""
+        lost = 0
+        while self._line and self._line[0][1] + PATIENCE <= step:
+            self._line.popleft()
+            lost += 1
+        while self._line and (server := self._free()) is not None:
+            stream, _, left = self._line.popleft()
+            self._begin(stream, step, left, server)
+        waited = 0
+        server = None
+        for length in self._trace.joins[step]:
+            self._made += 1
+            if server is None or self._spread or server.used >= self._slots:
+                server = None if self._line else self._free()
+            if server is None:
+                self._line.append((self._made, step, length))
+                waited += 1
+            else:
+                self._begin(self._made, step, length, server)
+        return lost, waited
+
+    def _begin(self, stream: int, step: int, length: int, server: Bought) -> None:
+        self._put(stream, server)
+        self._ends[min(self._trace.steps, step + length)].append(stream)
+
+    def _obey(self, now: float, orders: Orders, figures: Figures) -> None:
+        for name in orders.uncordon:
+            self._servers[name].cordoned = False
+        for name in orders.cordon:
+            self._servers[name].cordoned = True
+        for name in orders.release:
+            server = self._servers[name]
+            figures.ended += server.used if server.cordoned else max(1, server.used)
+            del self._servers[name]
+        for _ in range(orders.order):
+            self._bought += 1
+            fails = self._chance.random() < self._cloud.fails
+            server = Bought(f"s{self._bought}", now, at=now + self._cloud.lead(self._chance), fails=fails)
+            self._servers[server.id] = server
+            figures.orders += 1
