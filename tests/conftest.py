@@ -110,10 +110,11 @@ def session_operator(lab, _operator_slot):  # type: ignore[no-untyped-def]
 @pytest.fixture
 def operator(lab, session_operator, _operator_slot):  # type: ignore[no-untyped-def]
     """The running operator; started again when a test before killed it."""
-    from visio_lab.operator_process import start_operator
+    from visio_lab.operator_process import free_lease, start_operator
 
     process = _operator_slot["process"]
     if not process.alive:
+        free_lease(lab)
         _operator_slot["process"] = process = start_operator(lab, name=f"operator-{next(_numbers)}")
     return process
 
@@ -121,12 +122,13 @@ def operator(lab, session_operator, _operator_slot):  # type: ignore[no-untyped-
 @pytest.fixture
 def restart_operator(lab, _operator_slot) -> Callable[[], object]:  # type: ignore[no-untyped-def]
     """Start the operator again after a test has killed it, and make it the session's operator."""
-    from visio_lab.operator_process import start_operator
+    from visio_lab.operator_process import free_lease, start_operator
 
     def restart() -> object:
         old = _operator_slot.get("process")
         if old is not None:
             old.kill()
+        free_lease(lab)
         _operator_slot["process"] = start_operator(lab, name=f"operator-{next(_numbers)}")
         return _operator_slot["process"]
 

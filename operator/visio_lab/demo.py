@@ -83,11 +83,9 @@ def _operator(lab: Lab, view: View, scene: Scene) -> Iterator[None]:
     view.show(scene)
     operator_process.install_operator(lab)
     operator_process.make_namespace(lab, NAMESPACE)
-    operator = operator_process.start_operator(lab)
+    scene.operator = operator = operator_process.start_operator(lab)
     try:
         yield
-        if not operator.alive:
-            raise LabError(f"the operator ended by itself: its last words are in {operator.log}")
     finally:
         operator.stop()
 
@@ -188,6 +186,8 @@ def _follow(
         if load is not None:
             scene.streams = load.counters()
         view.show(scene)
+        if scene.operator is not None and not scene.operator.alive:
+            raise LabError(f"the operator ended by itself; its last words: {scene.operator.last_words()}")
         if reached():
             return
         if time.monotonic() > end:

@@ -15,6 +15,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from visio_lab.operator_process import OperatorProcess
+
 BAR = 24
 STATE_STYLE = {"Ready": "green", "Progressing": "yellow", "Waiting": "dim", "Failed": "red"}
 
@@ -29,6 +31,8 @@ class Scene:
     streams: Mapping[str, int] = field(default_factory=dict)
     """Counters of the caption streams: open, waiting, done, cut."""
     notes: list[str] = field(default_factory=list)
+    operator: OperatorProcess | None = None
+    """What the story is about; it must not end before the story does."""
 
 
 class View(Protocol):

@@ -63,7 +63,7 @@ class Leader:
                 renewed = time.monotonic()
             except (KubeError, TimeoutError) as error:
                 if time.monotonic() - renewed >= self._deadline:
-                    return f"the lease could not be renewed for {self._deadline:g} s: {error or 'no answer'}"
+                    return f"the lease could not be renewed for {self._deadline:g} s: {str(error) or 'no answer'}"
 
     async def release(self) -> None:
         """Give the lease back, so that the next process need not wait."""
