@@ -13,10 +13,12 @@ import sys
 import aiohttp
 from aiohttp import web
 
+Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
 
-async def carry(source: aiohttp.ClientWebSocketResponse | web.WebSocketResponse, target: object) -> None:
+
+async def carry(source: Socket, target: Socket) -> None:
     async for message in source:
-        await target.send_bytes(message.data)  # type: ignore[attr-defined]
+        await target.send_bytes(message.data)
 
 
 async def main(port: int, server: str) -> None:

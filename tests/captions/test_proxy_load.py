@@ -22,34 +22,33 @@ def p99(delays: list[float]) -> float:
     return sorted(delays)[int(len(delays) * 0.99)]
 
 
+def speak(url: str, server: Server, pid: int) -> tuple[dict, float]:
+    """Let all clients speak through a process; what they report, and the cores that it took for them."""
+    idle = cpu_s(pid)
+    counts = (url, str(STREAMS), server.url, str(DIRECT), str(SECONDS))
+    with python("load_clients.py", *counts) as clients:
+        assert clients.stdout is not None
+        report = json.loads(clients.stdout.readline())
+        # Per frame, so that a machine too busy for real time does not make it look cheap.
+        return report, (cpu_s(pid) - idle) / report["frames"] * STREAMS * FRAMES_PER_SECOND
+
+
 def relay_cores(server: Server) -> float:
     """What a relay that does nothing costs for the same streams, in cores."""
     port = free_port("127.0.0.1")
-    with ExitStack() as stack:
-        relay = stack.enter_context(python("relay.py", str(port), server.url))
+    with python("relay.py", str(port), server.url) as relay:
         assert relay.stdout is not None
         assert relay.stdout.readline() == "ready\n"
-        idle = cpu_s(relay.pid)
-        counts = (f"ws://127.0.0.1:{port}{STREAM}", str(STREAMS), server.url, str(DIRECT), str(SECONDS))
-        clients = stack.enter_context(python("load_clients.py", *counts))
-        assert clients.stdout is not None
-        report = json.loads(clients.stdout.readline())
-        return (cpu_s(relay.pid) - idle) / report["frames"] * STREAMS * FRAMES_PER_SECOND
+        return speak(f"ws://127.0.0.1:{port}{STREAM}", server, relay.pid)[1]
 
 
-def test_200_streams_cost_little_more_than_by_a_relay_150_mib_and_20_ms_at_most(tmp_path: Path) -> None:
+def test_200_streams_cost_half_a_core_or_little_more_than_a_relay_150_mib_and_20_ms_at_most(tmp_path: Path) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(running(tmp_path, STREAMS + DIRECT, standin=SERVER))
         proxy = ProxyProcess(tmp_path)
         proxy.serve_from(server)
         stack.enter_context(proxy.running())
-        idle = proxy.cpu_s()
-        counts = (proxy.url, str(STREAMS), server.url, str(DIRECT), str(SECONDS))
-        clients = stack.enter_context(python("load_clients.py", *counts))
-        assert clients.stdout is not None
-        report = json.loads(clients.stdout.readline())
-        # Per frame, so that a machine too busy for real time does not make it look cheap.
-        cores = (proxy.cpu_s() - idle) / report["frames"] * STREAMS * FRAMES_PER_SECOND
+        report, cores = speak(proxy.url, server, proxy.pid)
         memory = proxy.most_memory_mib()
     with running(tmp_path, STREAMS + DIRECT, standin=SERVER) as server:
         floor = relay_cores(server)
@@ -63,8 +62,7 @@ def test_200_streams_cost_little_more_than_by_a_relay_150_mib_and_20_ms_at_most(
     # Both ways in the same second share the machine's hiccups; the best second is the one with the fewest.
     milliseconds = [round(each * 1000, 1) for each in added]
     print(f"cores {cores:.3f}, of a relay {floor:.3f}, memory {memory:.0f} MiB, added at p99 {milliseconds} ms")
-    # Cores are the machine's own; what a relay costs on it in the same minute says how fast they are. The target of
-    # half a core stands in ranges.yaml, with what was measured where.
-    assert cores / floor <= limit("captionsProxyCostRatio")
+    # Where a bare relay already costs more than half a core, or nearly, nothing can stay below it.
+    assert cores <= max(limit("captionsProxyCores"), floor * limit("captionsProxyCostRatio"))
     assert memory <= limit("captionsProxyMiB")
     assert min(added) * 1000 <= limit("captionsProxyAddedMs")

@@ -21,9 +21,9 @@ _DESCRIPTION = """Reads one JSON object per line and answers each with one line 
 "captions", "slots": 64, "servers": [{"id": "a", "ordered": seconds, "ready": true, "cordoned": false, "used": 37}],
 "queued": 0, "rejected": 0, "rehome": true, "calendar": [{"start": s, "end": s, "streams": n}]}; with "kind":
 "transcription" servers carry "busy_for": seconds (null while idle) and the line has "jobs": [{"id": "x", "since": s,
-"audio": s}]. "used": null is a reading that failed. Out: {"order": n, "cordon": [], "uncordon": [], "release": [],
-"why": "..."}. Times are unix seconds; a line comes every 30 s. The planner keeps its history from the lines; each kind
-has a planner of its own."""
+"audio": s}]. null for used, queued or rejected is a reading that failed: nothing is closed then. Out: {"order": n,
+"cordon": [], "uncordon": [], "release": [], "why": "..."}. Times are unix seconds; a line comes every 30 s. The planner
+keeps its history from the lines; each kind has a planner of its own."""
 
 
 class LineError(Exception):
@@ -51,7 +51,6 @@ def replay(arguments: argparse.Namespace) -> int:
         print(f"visio-operator replay: --config: {error}", file=sys.stderr)
         return 2
     planner = Planner(config)
-    number = 0
     for number, line in enumerate(sys.stdin, 1):
         if not line.strip():
             continue
@@ -114,6 +113,8 @@ def read_reading(value: dict[str, Any], kind: str, calendar: tuple[Meeting, ...]
     """A line as a reading. Raises LineError."""
     if "t" not in value:
         raise LineError("t is missing; give the time in unix seconds")
+    if not isinstance(value.get("servers"), list):
+        raise LineError("servers is no list; give all servers from their order on, or an empty list")
     servers = [_server(entry, index, kind) for index, entry in enumerate(_list(value, "servers"))]
     if len({server.id for server in servers}) < len(servers):
         raise LineError("servers has an id twice; give each server one of its own")
@@ -123,8 +124,10 @@ def read_reading(value: dict[str, Any], kind: str, calendar: tuple[Meeting, ...]
     return Reading(
         now=_number(value, "t", 0.0),
         servers=servers,
-        queued=int(_count(value, "queued")),
-        rejected=int(_count(value, "rejected")),
+        # A source that could not be read leaves null: that is not the same as nothing.
+        queued=int(_number(value, "queued", 0)) if value.get("queued") is not None else 0,
+        rejected=int(_number(value, "rejected", 0)) if value.get("rejected") is not None else 0,
+        known=value.get("queued", 0) is not None and value.get("rejected", 0) is not None,
         rehome=rehome,
         calendar=(*calendar, *(_meeting(entry, index) for index, entry in enumerate(_list(value, "calendar")))),
         jobs=[_job(entry, index) for index, entry in enumerate(_list(value, "jobs"))],
@@ -135,7 +138,6 @@ def _server(entry: Any, index: int, kind: str) -> Server:
     place = f"servers[{index}]"
     fields = _object(entry, place)
     ready = _flag(fields, "ready", place)
-    # A source that could not be read leaves null: that is not the same as empty.
     known = fields.get("used", 0) is not None
     return Server(
         id=_text(fields, "id", place),
@@ -196,11 +198,6 @@ def _flag(fields: dict[str, Any], key: str, place: str) -> bool:
     if not isinstance(found, bool):
         raise LineError(f"{place}.{key} is neither true nor false")
     return found
-
-
-def _count(value: dict[str, Any], key: str) -> float:
-    """A counter of the line; null where it could not be read, which adds nothing."""
-    return 0.0 if value.get(key) is None else _number(value, key, 0)
 
 
 def _number(fields: dict[str, Any], key: str, default: float, least: float = 0.0, place: str = "") -> float:

@@ -16,11 +16,12 @@ from rich.table import Table
 from visio_operator.plan.foresight import Foresight
 from visio_operator.plan.servers import Limits
 from visio_operator.simulation.baselines import static_peak, utilization
+from visio_operator.simulation.cloud import Cloud
 from visio_operator.simulation.oracle import oracle_seconds
 from visio_operator.simulation.read_trace import TraceError, read_streams
 from visio_operator.simulation.synthetic import Shape, generate
 from visio_operator.simulation.trace import STEP, Streams
-from visio_operator.simulation.world import Cloud, Policy, World
+from visio_operator.simulation.world import Policy, World
 
 from .files import UnreadableError, read
 from .planner_config import ConfigError, PlannerConfig, parse_config

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .lead_time import LeadTimes
-from .servers import Job, Limits, Orders, Reading, Server, sort
+from .servers import Job, Limits, Orders, Reading, Server, by_state
 from .spending import Spending
 
 SPEED = 14.0
@@ -19,6 +19,8 @@ SPEED = 14.0
 _PRIOR_SECONDS = 600.0
 MARGIN = 45.0
 """Seconds that a start should be ahead of its limit: a decision comes every 30 s."""
+LATE_SHARE = 0.005
+"""Share of the jobs that may start late (issue on capacity: 99.5 % start in time)."""
 _SOON = 60.0
 _PATIENCE = 2.0
 """Lead times that an idle server is kept while another job is likely before it could be bought again."""
@@ -48,7 +50,7 @@ class Batch:
     def step(self, seen: Reading) -> Orders:
         """Decide on one reading; readings come in the order of time."""
         now = seen.now
-        fleet = sort(seen.servers)
+        fleet = by_state(seen.servers)
 
         # 1. Learn lead times, speed and how often jobs come.
         self._learn(seen)
@@ -58,20 +60,16 @@ class Batch:
         # 2. Plan the starts on what is there. A closed server finishes its job and takes no other.
         free = [self._free_at(server, now) for server in fleet.open]
         free += [at for server in fleet.coming if (at := self._ready_at(server, now)) is not None]
-        late, idle = self._late(seen.jobs, free, now, lead)
+        late = self._late(seen.jobs, free, now, lead)
 
         # 3. Buy for those that would start too late, after what is closed was opened again.
-        need = len(fleet.open) + len(fleet.coming) + late
-        need = max(need, self.limits.minimum)
-        if self.limits.maximum is not None:
-            need = min(need, max(self.limits.maximum, 0))
-        missing = max(0, need - len(fleet.open) - len(fleet.coming))
+        missing = max(late, self.limits.minimum - len(fleet.open) - len(fleet.coming))
         back = fleet.closed[:missing]
-        order = self._spending.affordable(now, missing - len(back), len(seen.servers))
-        if order and not fleet.open and len(fleet.coming) + order == 1:
-            # An order in ten fails, and there is nothing else for this job: two fail together once in a hundred.
-            spare = 1 if self.limits.maximum is None or self.limits.maximum > 1 else 0
-            order += min(spare, self._spending.affordable(now, order + spare, len(seen.servers)) - order)
+        order = max(0, missing - len(back))
+        if order and not fleet.open and len(fleet.coming) + order == 1 and self.leads.failure_rate > LATE_SHARE:
+            # One order alone fails too often, and there is nothing else for this job; two hardly ever fail together.
+            order += 1
+        order = self._spending.affordable(now, order, len(seen.servers))
         audio = sum(job.audio for job in seen.jobs)
         why = (
             f"{len(seen.jobs)} jobs with {audio:.0f} s of audio at {self.speed():.1f} a second, {late} would be late;"
@@ -79,7 +77,7 @@ class Batch:
         )
 
         # 4. Close servers that were idle for so long that the next job can wait for a new one; return closed ones.
-        closing = () if missing or seen.jobs else self._idle(fleet.open, len(fleet.coming), now, idle)
+        closing = () if missing or seen.jobs else self._idle(fleet.open, len(fleet.coming), now)
         kept = {server.id for server in back}
         returned = tuple(server.id for server in fleet.closed if not _is_busy(server) and server.id not in kept)
         return Orders(order, closing, tuple(server.id for server in back), returned, why)
@@ -100,12 +98,11 @@ class Batch:
             return None
         return max(now + _SOON, server.ordered + self.leads.p95())
 
-    def _late(self, jobs: Sequence[Job], free: list[float], now: float, lead: float) -> tuple[int, int]:
-        """Servers to buy so that no job starts too late; and how many of those there are not needed for any."""
+    def _late(self, jobs: Sequence[Job], free: list[float], now: float, lead: float) -> int:
+        """Servers to buy so that no job starts too late."""
         bought = 0
         ends = list(free)
         heapq.heapify(ends)
-        used = 0
         for job in sorted(jobs, key=lambda job: job.since):
             limit = max(job.since + self.limits.start_within - MARGIN, now)
             start = max(now, ends[0]) if ends else float("inf")
@@ -115,13 +112,10 @@ class Batch:
                 start = arrival
                 heapq.heappush(ends, start + job.audio / self.speed())
                 continue
-            used += 1
             heapq.heapreplace(ends, start + job.audio / self.speed())
-        return bought, max(0, len(free) - used)
+        return bought
 
-    def _idle(self, servers: list[Server], coming: int, now: float, spare: int) -> tuple[str, ...]:
-        if not spare:
-            return ()
+    def _idle(self, servers: list[Server], coming: int, now: float) -> tuple[str, ...]:
         hold = self.leads.median()
         if self._gap < _PATIENCE * hold:
             # Jobs come so often that a new server would be bought at once; the last one is kept for longer.
@@ -129,7 +123,7 @@ class Batch:
         busy = sum(map(_is_busy, servers))
         idle = [server for server in servers if not _is_busy(server)]
         idle.sort(key=lambda server: self._idle_since.get(server.id, now))
-        able = min(spare, len(servers) + coming - self.limits.minimum)
+        able = len(servers) + coming - self.limits.minimum
         closing: list[str] = []
         for server in idle[: max(0, able)]:
             # A job can wait for the next server that gets free, so only the last one waits for jobs.

@@ -52,5 +52,5 @@ class Calendar:
             if not one.start - EARLY <= moment < one.end + COME:
                 continue
             came = now >= one.start + COME and self._announced > 0
-            total += one.streams * self._here / self._announced if came else max(one.streams, 0.0)
+            total += one.streams * self._here / self._announced if came else one.streams
         return total

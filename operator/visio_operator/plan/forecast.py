@@ -22,13 +22,19 @@ _UNKNOWN = -1.0
 _SMALL = 16.0
 """Load below which a deviation is chance: two meetings of eight (facts/scaling.md C3)."""
 _PEAKEDNESS = 9.0
+"""Of meetings of eight on average, until errors were seen (facts/scaling.md D5)."""
+_MOVED, _MOVED_BLIND = 0.4, 0.6
+"""Share of that variance that a forecast over a lead time leaves, with and without other weeks to go by."""
 _STAYS = 0.8
+"""Share of a deviation that is left after a lead time, until it was seen: sessions of half an hour."""
 _FORGET = 1.0 - 1.0 / (2 * WEEK)
 _BINS = DAY // 6
 """Errors are kept by half hours of working days and weekends: ramps are harder to foresee than afternoons."""
 _BIN_WEIGHT = 12.0
 _STEEPEST = 4.0
+"""Times the usual load that a whole day is taken to be; what goes beyond is a deviation of the moment."""
 _NEAR = 12
+"""Buckets around a quiet time that have to be quiet as well: an hour."""
 _QUIET_DAYS = {False: 15, True: 8}
 """Days of a kind, working days and weekends, that have to have been quiet."""
 
@@ -42,9 +48,9 @@ class Demand:
         self._peak = 0.0
         self._recent: deque[float] = deque(maxlen=3)
         self._ahead = 2
-        self._made: deque[tuple[int, float, float, bool]] = deque(maxlen=64)
-        self._errors = _Errors(_PEAKEDNESS * 0.4)
-        self._blind = _Errors(_PEAKEDNESS * 0.6)
+        self._made: deque[tuple[int, float, bool]] = deque(maxlen=64)
+        self._errors = _Errors(_PEAKEDNESS * _MOVED)
+        self._blind = _Errors(_PEAKEDNESS * _MOVED_BLIND)
         self._both, self._own = _STAYS * 50.0, 50.0
         self._means: dict[int, float] = {}
         self._quiet: dict[int, bool] = {}
@@ -126,7 +132,7 @@ class Demand:
         """Growth per bucket lately, never negative: with no history nobody knows when a ramp ends."""
         if len(self._recent) < 2:
             return 0.0
-        return max(0.0, (max(self._peak, self._recent[-1]) - self._recent[0]) / (len(self._recent)))
+        return max(0.0, (max(self._peak, self._recent[-1]) - self._recent[0]) / len(self._recent))
 
     def _close(self, following: int) -> None:
         """Put the finished bucket into the history, judge the forecast that was made for it, and make the next one."""
@@ -137,7 +143,7 @@ class Demand:
         then = self.usual(ahead)
         known = usual >= 0 and then >= 0
         self._recent.append(peak)
-        self._made.append((ahead, self._expected(peak, usual, then, 1.0, self._ahead), peak, known))
+        self._made.append((ahead, self._expected(peak, usual, then, 1.0, self._ahead), known))
         if known:
             self._learn(bucket, peak)
         for missed in range(bucket, following):
@@ -150,7 +156,7 @@ class Demand:
         while self._made and self._made[0][0] < bucket:
             self._made.popleft()
         if self._made and self._made[0][0] == bucket:
-            _, expected, _, known = self._made.popleft()
+            _, expected, known = self._made.popleft()
             (self._errors if known else self._blind).add(bucket, peak - expected, expected)
 
     def _learn(self, bucket: int, peak: float) -> None:

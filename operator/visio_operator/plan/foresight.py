@@ -13,17 +13,18 @@ from statistics import NormalDist
 from .calendar import Calendar
 from .forecast import Demand
 from .lead_time import LeadTimes
-from .servers import Limits, Orders, Reading, Server, sort
+from .servers import Limits, Orders, Reading, Server, by_state
 from .spending import Spending
 
 _AT_TARGET = 2.7
 """Chance that the margin is not enough at one moment, of the share of streams that may find no slot: for the default of
 0.05 % the margin is 3.0 times the usual error. Most such moments exceed it by a few streams only."""
 LIKELY = 0.8
-"""The same for the time in which a failed order can still be replaced."""
+"""Times the usual error that is kept free for twice the lead time, in which a failed order can still be replaced."""
 STEP = 30.0
 """Seconds until the next decision, which come on top of the lead time."""
 _STAY = 0.6
+"""Share of the streams of a closed server that are still there a lead time later; half-hour sessions give 0.75."""
 HOLD = 150.0
 """Seconds for which less has to be enough before a server is closed."""
 
@@ -46,8 +47,8 @@ class Foresight:
     def step(self, seen: Reading) -> Orders:
         """Decide on one reading; readings come in the order of time."""
         now = seen.now
-        fleet = sort(seen.servers)
-        blind = not all(server.known for server in seen.servers)
+        fleet = by_state(seen.servers)
+        blind = not seen.known or not all(server.known for server in seen.servers)
         load = sum(map(self._used, seen.servers)) + seen.queued + seen.rejected
 
         # 1. Learn from what happened since the last reading.
@@ -79,7 +80,7 @@ class Foresight:
         why = (
             f"{load} streams, {sure:.0f} within {lead:.0f} s and {likely:.0f} within {2 * lead:.0f} s need {need};"
             f" {len(fleet.open)} open, {len(fleet.closed)} closed, {len(fleet.coming)} coming"
-            f"{', frozen: the use of a server is unknown' if blind else ''}"
+            f"{', frozen: a reading is missing' if blind else ''}"
         )
 
         # 4. Buy, after what is closed was opened again.
@@ -87,7 +88,7 @@ class Foresight:
             self._less_since = None
             back = sorted(fleet.closed, key=lambda server: -server.used)[: need - supply]
             wanted = need - supply - len(back)
-            order = self._affordable(now, wanted, len(seen.servers))
+            order = self._spending.affordable(now, wanted, len(seen.servers))
             limited = f", {wanted - order} more than the limits allow" if order < wanted else ""
             returned = self._returned(fleet.closed, {server.id for server in back})
             return Orders(order, (), tuple(s.id for s in back), returned, f"{why}{limited}")
@@ -120,8 +121,3 @@ class Foresight:
 
     def _returned(self, closed: list[Server], kept: set[str]) -> tuple[str, ...]:
         return tuple(server.id for server in closed if server.known and server.used == 0 and server.id not in kept)
-
-    def _affordable(self, now: float, wanted: int, owned: int) -> int:
-        if self.limits.maximum is not None:
-            wanted = min(wanted, max(0, self.limits.maximum - owned))
-        return self._spending.affordable(now, wanted, owned)

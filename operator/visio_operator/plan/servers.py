@@ -68,6 +68,8 @@ class Reading:
     rehome: bool = True
     calendar: Sequence[Meeting] = ()
     jobs: Sequence[Job] = ()
+    known: bool = True
+    """Whether what waits could be read."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Orders:
 
 
 @dataclass
-class Fleet:
+class ByState:
     """The servers of one reading by what they are good for."""
 
     open: list[Server] = field(default_factory=list)
@@ -93,9 +95,9 @@ class Fleet:
     """Ordered and not ready yet."""
 
 
-def sort(servers: Sequence[Server]) -> Fleet:
+def by_state(servers: Sequence[Server]) -> ByState:
     """Sort servers by what they are good for."""
-    fleet = Fleet()
+    found = ByState()
     for server in servers:
-        (fleet.closed if server.cordoned else fleet.open if server.ready else fleet.coming).append(server)
-    return fleet
+        (found.closed if server.cordoned else found.open if server.ready else found.coming).append(server)
+    return found

@@ -1,4 +1,4 @@
-"""What servers have cost today, and how many more the budget of the day carries."""
+"""How many more servers the limits carry: their highest number, and the budget of the day."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ _HOUR = 3600.0
 
 
 class Spending:
-    """Money of one day, counted from midnight UTC; without a price or a budget nothing is limited."""
+    """The hard limits on buying. Money is counted from midnight UTC; without a price a budget limits nothing."""
 
     def __init__(self, limits: Limits) -> None:
         self._price, self._budget = limits.price_per_hour, limits.budget_per_day
+        self._maximum = limits.maximum
         self._spent = 0.0
         self._at: float | None = None
 
@@ -27,7 +28,9 @@ class Spending:
         self._at = now
 
     def affordable(self, now: float, wanted: int, owned: int) -> int:
-        """How many of the wanted servers may be bought: all of them, for an hour or what is left of the day."""
+        """How many of the wanted servers may be bought; all have to be paid for an hour, or what is left of the day."""
+        if self._maximum is not None:
+            wanted = min(wanted, self._maximum - owned)
         if self._price is None or self._budget is None or wanted <= 0:
             return max(0, wanted)
         hours = min(_HOUR, _DAY - now % _DAY) / _HOUR

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from math import ceil
 
-from visio_operator.plan.servers import Limits, Orders, Reading, sort
+from visio_operator.plan.servers import Limits, Orders, Reading, by_state
 
 from .world import Policy
 
@@ -21,7 +21,7 @@ def utilization(limits: Limits, target: float) -> Policy:
     wanted: deque[tuple[float, int]] = deque()
 
     def decide(seen: Reading) -> Orders:
-        fleet = sort(seen.servers)
+        fleet = by_state(seen.servers)
         load = sum(server.used for server in seen.servers) + seen.queued
         owned = len(fleet.open) + len(fleet.coming)
         ready = max(1, len(fleet.open))

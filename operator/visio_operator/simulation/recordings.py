@@ -6,21 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from visio_operator.plan.servers import Job, Orders, Reading, Server
+from visio_operator.plan.servers import Job, Orders, Reading
 
+from .cloud import Bought, Cloud, deliver
 from .trace import STEP
-from .world import Cloud, Policy
-
-
-@dataclass(slots=True)
-class Worker(Server):
-    """A server with what only the world knows."""
-
-    at: float = 0.0
-    fails: bool = False
-    until: float = 0.0
-    """When its job ends."""
-    began: float = 0.0
+from .world import Policy
 
 
 @dataclass
@@ -47,28 +37,24 @@ def run_recordings(
     """Run a policy over recordings in the order of time, until an hour after the last one."""
     chance = random.Random(seed)  # noqa: S311 - a simulated cloud, no secret
     figures = BatchFigures(jobs=len(jobs))
-    servers: dict[str, Worker] = {}
+    servers: dict[str, Bought] = {}
     coming = list(jobs)
     queue: list[Job] = []
     now = jobs[0].since
     while now < jobs[-1].since + 3600:
         while coming and coming[0].since <= now:
             queue.append(coming.pop(0))
-        for server in list(servers.values()):
-            if not server.ready and now >= server.at:
-                if server.fails:
-                    del servers[server.id]
-                    continue
-                server.ready = True
+        deliver(servers, now)
+        for server in servers.values():
             if server.used and now >= server.until:
                 server.used, server.busy_for = 0, None
             if server.ready and not server.cordoned and not server.used and queue:
                 job = queue.pop(0)
                 figures.late += now - job.since > start_within
-                server.used, server.began, server.until = 1, now, now + job.audio / speed
+                server.used, server.busy_for, server.until = 1, 1.0, now + job.audio / speed
                 figures.busy_seconds += job.audio / speed
-            if server.used:
-                server.busy_for = max(1.0, now - server.began)
+            elif server.used:
+                server.busy_for = (server.busy_for or 0.0) + STEP
         figures.server_seconds += STEP * len(servers)
         orders = policy(Reading(now, list(servers.values()), jobs=list(queue)))
         _obey(orders, servers, now, cloud, chance, figures)
@@ -78,7 +64,7 @@ def run_recordings(
 
 
 def _obey(
-    orders: Orders, servers: dict[str, Worker], now: float, cloud: Cloud, chance: random.Random, figures: BatchFigures
+    orders: Orders, servers: dict[str, Bought], now: float, cloud: Cloud, chance: random.Random, figures: BatchFigures
 ) -> None:
     for name in orders.uncordon:
         servers[name].cordoned = False
@@ -90,5 +76,4 @@ def _obey(
     for _ in range(orders.order):
         figures.orders += 1
         name = f"w{figures.orders}"
-        fails = chance.random() < cloud.fails
-        servers[name] = Worker(name, now, at=now + cloud.lead(chance), fails=fails)
+        servers[name] = cloud.sell(name, now, chance)

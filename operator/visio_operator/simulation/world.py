@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from visio_operator.plan.servers import Orders, Reading, Server
+from visio_operator.plan.servers import Orders, Reading
 
+from .cloud import Bought, Cloud, deliver
 from .trace import STEP, Streams
 
 MOVES = 32
@@ -17,30 +17,6 @@ MOVES = 32
 PATIENCE = 300 // STEP
 """Steps that a stream waits before it is lost (facts/visio.md 4: the client's handshake ends after 300 s)."""
 Policy = Callable[[Reading], Orders]
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """How the provider sells servers."""
-
-    median: float = 300.0
-    p95: float = 480.0
-    fails: float = 0.1
-    """Share of the orders that vanish instead of becoming ready."""
-
-    def lead(self, chance: random.Random) -> float:
-        """Seconds of one order, log-normal."""
-        return self.median * math.exp(chance.gauss(0.0, math.log(self.p95 / self.median) / 1.645))
-
-
-@dataclass(slots=True)
-class Bought(Server):
-    """A server with what only the world knows."""
-
-    at: float = 0.0
-    """When it becomes ready, or vanishes."""
-    fails: bool = False
-    streams: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -55,8 +31,6 @@ class Figures:
     """Sessions that ended because a server was taken away."""
     server_seconds: float = 0.0
     orders: int = 0
-    failed: int = 0
-    most_servers: int = 0
 
     @property
     def waited_share(self) -> float:
@@ -85,7 +59,7 @@ class World:
             now = self._trace.start + step * STEP
             counted = step >= warm_up
             self._leave(step)
-            self._deliver(now, figures if counted else Figures())
+            deliver(self._servers, now)
             if self._rehome:
                 self._move()
             rejected, waited = self._join(step)
@@ -94,7 +68,6 @@ class World:
                 figures.waited += waited
                 figures.lost += rejected
                 figures.server_seconds += len(self._servers) * STEP
-                figures.most_servers = max(figures.most_servers, len(self._servers))
             orders = policy(
                 Reading(
                     now, list(self._servers.values()), len(self._line), rejected, self._rehome, self._trace.calendar
@@ -112,15 +85,6 @@ class World:
                 server.streams.discard(stream)
                 server.used -= 1
         self._ends[step] = []
-
-    def _deliver(self, now: float, figures: Figures) -> None:
-        for server in list(self._servers.values()):
-            if not server.ready and now >= server.at:
-                if server.fails:
-                    figures.failed += 1
-                    del self._servers[server.id]
-                else:
-                    server.ready = True
 
     def _move(self) -> None:
         moves = MOVES
@@ -182,7 +146,6 @@ class World:
             del self._servers[name]
         for _ in range(orders.order):
             self._bought += 1
-            fails = self._chance.random() < self._cloud.fails
-            server = Bought(f"s{self._bought}", now, at=now + self._cloud.lead(self._chance), fails=fails)
+            server = self._cloud.sell(f"s{self._bought}", now, self._chance)
             self._servers[server.id] = server
             figures.orders += 1

@@ -54,6 +54,15 @@ def test_both_kinds_have_planners_of_their_own():
     assert answers[1]["order"] == 2
 
 
+def test_a_reading_that_failed_closes_nothing():
+    servers = [{"id": name, "ordered": T - 9000, "ready": True, "used": 1} for name in "abc"]
+    lines = [{**LINE, "t": T + 30 * tick, "servers": servers, "queued": None} for tick in range(20)]
+    code, answers, _ = answered("\n".join(map(json.dumps, lines)))
+    assert code == 0
+    assert all(answer["cordon"] == [] for answer in answers)
+    assert "frozen" in answers[-1]["why"]
+
+
 def test_the_limits_of_a_spec_are_kept(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("captions: {slotsPerGpu: 32, max: 3, pool: gpu}\ngpuPools: [{name: gpu, max: 2}]\n")
@@ -76,6 +85,7 @@ def test_a_whole_deployment_serves_as_configuration():
         (json.dumps({**LINE, "queued": -1}), "line 1: queued is -1; it has to be 0 or more"),
         (json.dumps({**LINE, "slots": 0}), "line 1: slots is 0; it has to be 1 or more"),
         (json.dumps({**LINE, "t": "noon"}), 'line 1: t is "noon", which is no number'),
+        (json.dumps({"t": T, "kind": "captions"}), "line 1: servers is no list"),
         (json.dumps({**LINE, "servers": [{"id": "a", "used": "2"}]}), 'line 1: servers[0].used is "2"'),
         (json.dumps({**LINE, "servers": [{"id": "a"}, {"id": "a"}]}), "line 1: servers has an id twice"),
         (

@@ -14,12 +14,13 @@ from visio_operator.plan.batch import Batch
 from visio_operator.plan.foresight import Foresight
 from visio_operator.plan.servers import Job, Limits
 from visio_operator.simulation.baselines import utilization
+from visio_operator.simulation.cloud import Cloud
 from visio_operator.simulation.oracle import oracle_seconds
 from visio_operator.simulation.read_trace import TraceError, read_streams
 from visio_operator.simulation.recordings import run_recordings
 from visio_operator.simulation.synthetic import MONDAY, Shape, curve, generate
 from visio_operator.simulation.trace import STEP, Streams
-from visio_operator.simulation.world import Cloud, World
+from visio_operator.simulation.world import World
 
 HISTORY = 28 * 86_400 // STEP
 
