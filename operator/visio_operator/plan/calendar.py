@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .forecast import BUCKET, Demand
 from .servers import Meeting
@@ -40,6 +41,15 @@ class Calendar:
         self._announced = float(sum(one.streams for one in running))
         self._here = max(0.0, min(load - base, _MORE * self._announced))
         return load - self._here
+
+    def state(self) -> dict[str, Any]:
+        """What is known of the meetings that run, as plain JSON."""
+        return {"level": self._level, "before": self._before, "here": self._here, "announced": self._announced}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave. Raises ValueError, KeyError or TypeError for anything else."""
+        self._level, self._before = float(state["level"]), float(state["before"])
+        self._here, self._announced = float(state["here"]), float(state["announced"])
 
     def upper(self, now: float, ahead: float) -> float:
         """The most announced streams at any time until `now + ahead`: all that may still come, or those that came."""

@@ -9,9 +9,14 @@ systems with groups (D3, D4), its factor the root of the peakedness.
 
 from __future__ import annotations
 
+import sys
 from array import array
+from base64 import b64decode, b64encode
 from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
+from typing import Any
+from zlib import compress, decompressobj, error
 
 BUCKET = 300
 """Seconds of one entry of the history, which is the highest load in that time."""
@@ -19,6 +24,8 @@ WEEK = 7 * 86_400 // BUCKET
 DAY = 86_400 // BUCKET
 WEEKS = 6
 _UNKNOWN = -1.0
+_NEVER = 65_535
+"""What stands for unknown in the kept history, whose entries are whole numbers of two bytes."""
 _SMALL = 16.0
 """Load below which a deviation is chance: two meetings of eight (facts/scaling.md C3)."""
 _PEAKEDNESS = 9.0
@@ -94,6 +101,47 @@ class Demand:
             spread = sqrt(errors.variance(bucket) * min(3.0, share) * (expected + _SMALL))
             most = max(most, expected + beta * spread)
         return most
+
+    def state(self) -> dict[str, Any]:
+        """The history and what was learned from it, as plain JSON: about 15 kB for seven weeks of a busy service."""
+        whole = array("H", [_NEVER if value < 0 else min(_NEVER - 1, round(value)) for value in _chained(self._weeks)])
+        if sys.byteorder == "big":
+            whole.byteswap()
+        return {
+            "weeks": b64encode(compress(whole.tobytes(), 9)).decode(),
+            "bucket": self._bucket,
+            "peak": self._peak,
+            "recent": list(self._recent),
+            "ahead": self._ahead,
+            "made": [list(each) for each in self._made],
+            "errors": self._errors.state(),
+            "blind": self._blind.state(),
+            "stays": [self._both, self._own],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave. Raises ValueError, KeyError or TypeError for anything else."""
+        whole = array("H")
+        size = 2 * (WEEKS + 1) * WEEK
+        try:
+            # Bounded, whatever somebody wrote there.
+            whole.frombytes(decompressobj().decompress(b64decode(state["weeks"], validate=True), size + 2))
+        except error as problem:
+            raise ValueError(f"the history cannot be unpacked: {problem}") from None
+        if sys.byteorder == "big":
+            whole.byteswap()
+        if len(whole) != (WEEKS + 1) * WEEK:
+            raise ValueError(f"the history has {len(whole)} entries")
+        values = [_UNKNOWN if value == _NEVER else float(value) for value in whole]
+        self._weeks = [array("f", values[week * WEEK : (week + 1) * WEEK]) for week in range(WEEKS + 1)]
+        self._bucket, self._peak, self._ahead = int(state["bucket"]), float(state["peak"]), int(state["ahead"])
+        self._recent = deque(map(float, state["recent"]), maxlen=3)
+        made = ((int(bucket), float(load), bool(known)) for bucket, load, known in state["made"])
+        self._made = deque(made, maxlen=64)
+        self._errors.restore(state["errors"])
+        self._blind.restore(state["blind"])
+        self._both, self._own = map(float, state["stays"])
+        self._means, self._quiet = {}, {}
 
     def _expected(self, load: float, usual: float, then: float, share: float, steps: int) -> float:
         if usual < 0 or then < 0:
@@ -225,11 +273,26 @@ class _Errors:
         self._sums[place] = self._sums[place] * keep + weight * square
         self._weights[place] = self._weights[place] * keep + weight
 
+    def state(self) -> list[float]:
+        """The sums and weights of the whole and of each half hour."""
+        return [round(each, 4) for each in (self._sum, self._weight, *self._sums, *self._weights)]
+
+    def restore(self, state: Sequence[float]) -> None:
+        """Take back what `state` gave."""
+        self._sum, self._weight, *bins = map(float, state)
+        if len(bins) != 4 * _BINS:
+            raise ValueError(f"the errors have {len(bins)} entries")
+        self._sums, self._weights = bins[: 2 * _BINS], bins[2 * _BINS :]
+
     def variance(self, bucket: int) -> float:
         """Of the time that a bucket belongs to."""
         place = _bin(bucket)
         whole = self._sum / self._weight
         return (self._sums[place] + _BIN_WEIGHT * whole) / (self._weights[place] + _BIN_WEIGHT)
+
+
+def _chained(weeks: Iterable[array[float]]) -> Iterable[float]:
+    return (value for week in weeks for value in week)
 
 
 def _bin(bucket: int) -> int:

@@ -6,9 +6,11 @@ step: no clock, no chance, the same readings give the same orders.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from statistics import NormalDist
+from typing import Any
 
 from .calendar import Calendar
 from .forecast import Demand
@@ -29,6 +31,21 @@ HOLD = 150.0
 """Seconds for which less has to be enough before a server is closed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one reading asks for."""
+
+    servers: int
+    """Open servers that have to be there when an order of now is."""
+    load: int
+    """Streams that run, wait or gave up."""
+    lead: float
+    """Seconds until an order of now serves, and the next decision."""
+    blind: bool
+    """A reading is missing, so nothing may shrink."""
+    why: str
+
+
 @dataclass
 class Foresight:
     """What the planner of one pool of captions servers knows."""
@@ -44,10 +61,9 @@ class Foresight:
         self._last_used: dict[str, int] = {}
         self._spending = Spending(self.limits)
 
-    def step(self, seen: Reading) -> Orders:
-        """Decide on one reading; readings come in the order of time."""
+    def foresee(self, seen: Reading) -> Need:
+        """Take in one reading and say how many servers it asks for; readings come in the order of time."""
         now = seen.now
-        fleet = by_state(seen.servers)
         blind = not seen.known or not all(server.known for server in seen.servers)
         load = sum(map(self._used, seen.servers)) + seen.queued + seen.rejected
 
@@ -69,19 +85,33 @@ class Foresight:
         sure = max(load, self.demand.upper(now, usual, lead, self.sure) + announced)
         likely = self.demand.upper(now, usual, 2 * lead, LIKELY) + self.calendar.upper(now, 2 * lead)
         # Streams that stay on closed servers until their end need no other slot, most of them for one more lead time.
-        staying = 0.0 if seen.rehome else _STAY * sum(server.used for server in fleet.closed)
+        staying = 0.0 if seen.rehome else _STAY * sum(server.used for server in seen.servers if server.cordoned)
         need = self._servers(max(sure, likely) - staying)
-
-        # 3. Supply: open servers, and orders that may still come.
-        # While somebody waits nothing is left to luck: a late order is taken for a failed one, and one more is bought.
-        late = self.leads.p95() if seen.queued else self.leads.p99()
-        expected = [server for server in fleet.coming if now - server.ordered <= late]
-        supply = len(fleet.open) + len(expected) - (1 if seen.queued and expected else 0)
         why = (
-            f"{load} streams, {sure:.0f} within {lead:.0f} s and {likely:.0f} within {2 * lead:.0f} s need {need};"
-            f" {len(fleet.open)} open, {len(fleet.closed)} closed, {len(fleet.coming)} coming"
+            f"{load} streams, {sure:.0f} within {lead:.0f} s and {likely:.0f} within {2 * lead:.0f} s need {need}"
             f"{', frozen: a reading is missing' if blind else ''}"
         )
+        return Need(need, load, lead, blind, why)
+
+    def expected(self, ordered: Iterable[float], now: float, queued: int) -> int:
+        """How many of the orders that were made at these times are still counted on.
+
+        While somebody waits nothing is left to luck: a late order is taken for a failed one, and one more is bought.
+        """
+        late = self.leads.p95() if queued else self.leads.p99()
+        found = sum(now - each <= late for each in ordered)
+        return found - 1 if queued and found else found
+
+    def step(self, seen: Reading) -> Orders:
+        """Decide on one reading; readings come in the order of time."""
+        now = seen.now
+        fleet = by_state(seen.servers)
+        asked = self.foresee(seen)
+        need = asked.servers
+
+        # 3. Supply: open servers, and orders that may still come.
+        supply = len(fleet.open) + self.expected((server.ordered for server in fleet.coming), now, seen.queued)
+        why = f"{asked.why}; {len(fleet.open)} open, {len(fleet.closed)} closed, {len(fleet.coming)} coming"
 
         # 4. Buy, after what is closed was opened again.
         if need > supply:
@@ -97,7 +127,7 @@ class Foresight:
         closing: tuple[str, ...] = ()
         # What is on its way is not there yet, so open servers are counted alone.
         spare = len(fleet.open) - need
-        if spare > 0 and not blind:
+        if spare > 0 and not asked.blind:
             self._less_since = now if self._less_since is None else self._less_since
             if now - self._less_since >= HOLD:
                 by_use = sorted(fleet.open, key=lambda server: (server.used, -server.ordered))
@@ -107,6 +137,22 @@ class Foresight:
 
         # 6. Return what is closed and empty.
         return Orders(0, closing, (), self._returned(fleet.closed, set()), why)
+
+    def state(self) -> dict[str, Any]:
+        """What was learned, as plain JSON; `restore` takes it back after a restart."""
+        return {
+            "demand": self.demand.state(),
+            "leads": self.leads.state(),
+            "calendar": self.calendar.state(),
+            "spending": self._spending.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave. Raises ValueError, KeyError or TypeError for anything else."""
+        self.demand.restore(state["demand"])
+        self.leads.restore(state["leads"])
+        self.calendar.restore(state["calendar"])
+        self._spending.restore(state["spending"])
 
     def _used(self, server: Server) -> int:
         """The streams on a server; the last known ones while they are unknown, and a full server before that."""

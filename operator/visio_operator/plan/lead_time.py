@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import exp, log, sqrt
+from typing import Any
 
 from .servers import Server
 
@@ -18,6 +19,7 @@ _MEMORY = 400.0
 """Orders after which older ones hardly count: providers change their ways within months."""
 _NORMAL_95 = 1.645
 _NORMAL_99 = 2.326
+_LEARNED = ("weight", "total", "squares", "orders", "failures")
 
 
 @dataclass
@@ -50,6 +52,17 @@ class LeadTimes:
         for server in there.values():
             if not server.ready:
                 self.coming.setdefault(server.id, server.ordered)
+
+    def state(self) -> dict[str, Any]:
+        """What was learned, as plain JSON."""
+        learned = {key: round(getattr(self, key), 6) for key in _LEARNED}
+        return {**learned, "coming": self.coming}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave. Raises ValueError, KeyError or TypeError for anything else."""
+        for key in _LEARNED:
+            setattr(self, key, float(state[key]))
+        self.coming = {str(name): float(at) for name, at in state["coming"].items()}
 
     def arrived(self, seconds: float) -> None:
         """An order serves after so many seconds."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .servers import Limits
 
 _DAY = 86_400.0
@@ -26,6 +29,14 @@ class Spending:
                 self._spent, self._at = 0.0, now // _DAY * _DAY
             self._spent += servers * self._price * (now - self._at) / _HOUR
         self._at = now
+
+    def state(self) -> dict[str, Any]:
+        """What was spent today, as plain JSON."""
+        return {"spent": self._spent, "at": self._at}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave. Raises ValueError, KeyError or TypeError for anything else."""
+        self._spent, self._at = float(state["spent"]), None if state["at"] is None else float(state["at"])
 
     def affordable(self, now: float, wanted: int, owned: int) -> int:
         """How many of the wanted servers may be bought; all have to be paid for an hour, or what is left of the day."""

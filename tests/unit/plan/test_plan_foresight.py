@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 
@@ -178,3 +179,26 @@ def test_a_gap_of_months_forgets_instead_of_believing_old_weeks():
     demand.observe(later, 10.0)
     demand.observe(later + BUCKET, 10.0)
     assert demand.usual(int((later + 10 * 3600) // BUCKET)) < 0
+
+
+def test_what_was_learned_survives_a_restart():
+    chance = random.Random(4)
+    before, servers = Foresight(Limits()), [serving("a", 0), serving("b", 0), Server("c", MONDAY - 60)]
+    for tick in range(0, 3 * 86_400, 150):
+        for server in servers:
+            server.used = chance.randrange(60)
+        step(before, servers, MONDAY + tick, queued=chance.randrange(3))
+    after = Foresight(Limits())
+    after.restore(json.loads(json.dumps(before.state())))
+    assert len(json.dumps(before.state())) < 60_000
+    for tick in range(3 * 86_400, 3 * 86_400 + 7200, 30):
+        for server in servers:
+            server.used = chance.randrange(60)
+        left, right = (step(each, servers, MONDAY + tick) for each in (before, after))
+        assert left.order == right.order
+
+
+@pytest.mark.parametrize("broken", [{}, {"demand": {"weeks": "!"}}, {"demand": {"weeks": "eJwDAAAAAAE="}}])
+def test_a_state_that_is_none_is_refused(broken):
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Foresight(Limits()).restore(broken)
