@@ -42,7 +42,8 @@ class Batch:
         self._waiting: dict[str, Job] = {}
         self._idle_since: dict[str, float] = {}
         self._audio, self._seconds = SPEED * _PRIOR_SECONDS, _PRIOR_SECONDS
-        self._typical = 1800.0
+        self.typical = 1800.0
+        """Seconds of audio of a recording, lately."""
         self._gap = 3600.0
         """Seconds between two jobs, lately."""
         self._last_job: float | None = None
@@ -89,7 +90,7 @@ class Batch:
     def _free_at(self, server: Server, now: float) -> float:
         if not _is_busy(server):
             return now
-        work = self._work.get(server.id, self._typical) / self.speed()
+        work = self._work.get(server.id, self.typical) / self.speed()
         return now + max(_SOON, work - (server.busy_for or 0.0))
 
     def _ready_at(self, server: Server, now: float) -> float | None:
@@ -138,7 +139,7 @@ class Batch:
         self.leads.look(now, seen.servers)
         waiting = {job.id: job for job in seen.jobs}
         for name in waiting.keys() - self._waiting.keys():
-            self._typical = 0.95 * self._typical + 0.05 * waiting[name].audio
+            self.typical = 0.95 * self.typical + 0.05 * waiting[name].audio
             if self._last_job is not None:
                 self._gap = 0.8 * self._gap + 0.2 * (now - self._last_job)
             self._last_job = now

@@ -8,31 +8,38 @@ from visio_operator.api.parts import GpuPool
 from visio_operator.api.spec import VisioDeploymentSpec
 
 from .captions import size_captions
+from .foresee import PartNeed, foresee_captions, foresee_transcription, settle
 from .observed import Observed
 from .pace import Pace
+from .planners import Planners
 from .pools import Demand, free_gpus, larger_than_needed, size_pool
 from .sizing import GpuSize, PartSize, PoolSize
 from .transcription import size_transcription
 
+_FORESEE = {"captions": foresee_captions, "transcription": foresee_transcription}
 
-def size_gpus(spec: VisioDeploymentSpec, observed: Observed, now: float, pace: Pace) -> GpuSize:
+
+def size_gpus(spec: VisioDeploymentSpec, observed: Observed, planners: Planners, now: float, pace: Pace) -> GpuSize:
     """Size captions, transcription and their pools. Where both share a pool, captions get free GPUs first: people are
-    waiting in a meeting, recordings wait in a queue.
+    waiting in a meeting, recordings wait in a queue. `planners` learn from the snapshot.
     """
     pools = {pool.name: pool for pool in spec.gpu_pools}
     pool_of = _pool_of(spec)
     missing = {part: _missing(part, observed) for part in pool_of}
     free = {name: _free(pool, pool_of, missing, observed, now, pace) for name, pool in pools.items()}
+    asked = {part: _FORESEE[part](spec, observed, planners, now, pace) for part in pool_of}
 
-    parts = _parts(spec, pool_of, free, observed, now, pace)
-    paused = _pausing(spec, pool_of, free, observed, now, pace)
+    parts = _parts(spec, asked, pool_of, free, observed, now, pace)
+    paused = _pausing(spec, asked, pool_of, free, observed, now, pace)
     parts = [paused.get(part.part, part) for part in parts]
+    for part in parts:
+        settle(part.part, planners, part.wanted + part.late - _live(part.part, observed), now, pace)
 
     sized = []
     for index, pool in enumerate(spec.gpu_pools):
         users = [part for part in parts if pool_of[part.part] == pool.name]
         demand = Demand(
-            wanted={part.part: part.wanted for part in users},
+            wanted={part.part: part.wanted + part.late for part in users},
             floor=sum(_minimum(spec, part.part) for part in users),
             at_least=sum(part.target for part in users),
             missing=sum(missing[part.part] for part in users),
@@ -62,6 +69,7 @@ def size_gpus(spec: VisioDeploymentSpec, observed: Observed, now: float, pace: P
 
 def _parts(
     spec: VisioDeploymentSpec,
+    asked: Mapping[str, PartNeed],
     pool_of: Mapping[str, str],
     free: Mapping[str, int | None],
     observed: Observed,
@@ -71,17 +79,20 @@ def _parts(
     """Size the parts that are enabled, captions first."""
     parts: list[PartSize] = []
     if "captions" in pool_of:
-        parts.append(size_captions(spec.captions, observed, free.get(pool_of["captions"]), now, pace))
+        parts.append(
+            size_captions(spec.captions, asked["captions"], observed, free.get(pool_of["captions"]), now, pace)
+        )
     if "transcription" in pool_of:
         left = free.get(pool_of["transcription"])
         if left is not None and pool_of.get("captions") == pool_of["transcription"]:
             left = max(0, left - _added(parts[0], observed))
-        parts.append(size_transcription(spec.transcription, observed, left, now, pace))
+        parts.append(size_transcription(spec.transcription, asked["transcription"], observed, left, now, pace))
     return parts
 
 
 def _pausing(
     spec: VisioDeploymentSpec,
+    asked: Mapping[str, PartNeed],
     pool_of: Mapping[str, str],
     free: Mapping[str, int | None],
     observed: Observed,
@@ -102,7 +113,7 @@ def _pausing(
             "transcription": spec.transcription.model_copy(update={"min": 0}),
         }
     )
-    sizes = {part.part: part for part in _parts(at_rest, pool_of, free, observed, now, pace)}
+    sizes = {part.part: part for part in _parts(at_rest, asked, pool_of, free, observed, now, pace)}
     pausing: dict[str, PartSize] = {}
     for pool in spec.gpu_pools:
         users = [part for part, name in pool_of.items() if name == pool.name]
@@ -140,9 +151,14 @@ def _free(
 
 def _missing(part: str, observed: Observed) -> int:
     """Pods that a part's Deployment asks for and that are not seen yet."""
-    pods = observed.captions if part == "captions" else observed.transcribers
     workload = observed.workloads.get(part)
-    return max(0, workload.desired - sum(not pod.terminating for pod in pods)) if workload else 0
+    return max(0, workload.desired - _live(part, observed)) if workload else 0
+
+
+def _live(part: str, observed: Observed) -> int:
+    """Pods of a part that are not on their way out."""
+    pods = observed.captions if part == "captions" else observed.transcribers
+    return sum(not pod.terminating for pod in pods)
 
 
 def _added(size: PartSize, observed: Observed) -> int:

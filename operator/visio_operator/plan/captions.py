@@ -1,4 +1,4 @@
-"""How many captions servers run: grown by the streams, shrunk by cordon, drain and empty.
+"""How many captions servers run: grown ahead of the streams, shrunk by cordon, drain and empty.
 
 A server is cordoned by taking its serving label off; the proxies then move its streams away. Only when its slots have
 been read as empty it gets the deletion cost of an emptied pod, and only when that is seen the replicas go down.
@@ -7,18 +7,16 @@ been read as empty it gets the deletion cost of an emptied pod, and only when th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 from visio_operator.api.parts import Captions
 
+from .foresee import PartNeed, slots_in_use
 from .observed import CaptionsServer, Observed
 from .pace import Pace
 from .plan import PodMark
 from .reasons import Reason
 from .sizing import EMPTIED, Fleet, Limit, PartSize, hold_before_shrinking
 
-_HEADROOM = 0.25
-"""Slots kept free, as a share of those asked for."""
 _LESS = "captions.less"
 _DRAINS = 64
 """Cordoned servers whose time is kept at once; the others wait for their turn."""
@@ -26,26 +24,16 @@ _DRAINS = 64
 
 @dataclass(frozen=True)
 class _Need:
-    """What the streams ask for."""
+    """What the streams ask for, within the bounds."""
 
     servers: int
-    frozen: str
     limits: tuple[Limit, ...]
     trace: str
 
 
-def slots_in_use(server: CaptionsServer, now: float, pace: Pace) -> int | None:
-    """The slots in use, as far as it can be known; None when it cannot.
-
-    A server that is not ready and has never answered has loaded no model yet, so nothing runs on it.
-    """
-    if not server.ready and server.read_at == 0:
-        return 0
-    fresh = server.used is not None and now - server.read_at <= pace.stale_after
-    return server.used if fresh else None
-
-
-def size_captions(captions: Captions, observed: Observed, free: int | None, now: float, pace: Pace) -> PartSize:
+def size_captions(
+    captions: Captions, asked: PartNeed, observed: Observed, free: int | None, now: float, pace: Pace
+) -> PartSize:
     """Size the captions servers; `free` GPUs can take new pods now, None when nodes are not our business."""
     live = [server for server in observed.captions if not server.terminating]
     workload = observed.workloads.get("captions")
@@ -54,8 +42,9 @@ def size_captions(captions: Captions, observed: Observed, free: int | None, now:
     cordoned = [server for server in live if not server.serving]
     running = len(serving) + fleet.missing
 
-    need = _need(captions, observed, running, now, pace)
-    held = hold_before_shrinking(_LESS, running, need.servers, observed.memory, now, pace)
+    need = _need(captions, asked, running)
+    hold = min(pace.hold, pace.gpu_hold)
+    held = hold_before_shrinking(_LESS, running, need.servers, observed.memory, now, hold)
     memory = {**held.memory, **_drains(cordoned, observed, now)}
 
     if held.size > running:
@@ -64,7 +53,7 @@ def size_captions(captions: Captions, observed: Observed, free: int | None, now:
         replicas, marks, note = _shrink(running - held.size, live, serving, fleet, now, pace)
     else:
         replicas, marks, note = fleet.desired, (), ""
-    if held.size <= running and not need.frozen:
+    if held.size <= running and not asked.frozen:
         lowered, emptied, why = _take_emptied(live, cordoned, memory, fleet, now, pace)
         replicas, note = min(replicas, lowered), note + why
         marked = {mark.pod for mark in marks}
@@ -78,41 +67,26 @@ def size_captions(captions: Captions, observed: Observed, free: int | None, now:
         replicas=replicas,
         wanted=held.size,
         target=need.servers,
+        late=asked.late,
         pods=marks,
         limits=need.limits,
-        frozen=need.frozen,
+        frozen=asked.frozen,
         memory=memory,
         trace=trace,
     )
 
 
-def _need(captions: Captions, observed: Observed, running: int, now: float, pace: Pace) -> _Need:
-    """Servers for the streams that run and wait, with headroom; never fewer than run while a reading is missing."""
-    loads = {server.pod: slots_in_use(server, now, pace) for server in observed.captions}
-    used = sum(load for load in loads.values() if load is not None)
-    unread = [server.pod for server in observed.captions if not server.terminating and loads[server.pod] is None]
-    waiting = observed.captions_waiting
-    demand = used + (waiting or 0)
-    headroom = max(1, ceil(_HEADROOM * demand)) if demand else 0
-    wanted = ceil((demand + headroom) / captions.slots_per_gpu)
-    servers = min(max(wanted, captions.min), captions.max)
-    frozen = ""
-    if unread:
-        frozen = f"captions: the slots of {', '.join(unread[:3])} could not be read for {pace.stale_after:.0f} s"
-    elif waiting is None:
-        frozen = "captions: the waiting streams could not be read from a captions proxy of the subtitles agents"
-    if frozen:
+def _need(captions: Captions, asked: PartNeed, running: int) -> _Need:
+    """Servers for the streams to come; never fewer than run while a reading is missing."""
+    servers = min(max(asked.servers, captions.min), captions.max)
+    if asked.frozen:
         servers = max(servers, running)
     limits: tuple[Limit, ...] = ()
-    if wanted > captions.max:
-        message = f"captions want {wanted} servers for {demand} streams, spec.captions.max is {captions.max}; raise it"
-        limits = (Limit(Reason.MAXIMUM_REACHED, message),)
-    said = "unknown" if waiting is None else str(waiting)
-    trace = (
-        f"captions: {used} slots used + {said} waiting + {headroom} headroom over {captions.slots_per_gpu} per GPU"
-        f" -> {wanted}, within {captions.min}..{captions.max} -> {servers}{', frozen' if frozen else ''}"
-    )
-    return _Need(servers, frozen, limits, trace)
+    if asked.servers > captions.max:
+        message = f"captions want {asked.servers} servers for {asked.load} streams and those to come"
+        limits = (Limit(Reason.MAXIMUM_REACHED, f"{message}, spec.captions.max is {captions.max}; raise it"),)
+    trace = f"{asked.trace} -> {asked.servers}, within {captions.min}..{captions.max} -> {servers}"
+    return _Need(servers, limits, f"{trace}{', frozen' if asked.frozen else ''}")
 
 
 def _drains(cordoned: list[CaptionsServer], observed: Observed, now: float) -> dict[str, float]:

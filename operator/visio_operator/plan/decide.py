@@ -60,7 +60,8 @@ def decide(
     parts = {part: _part(spec, observed, part, present, release) for part in present}
 
     # 6. GPU capacity: servers and workers from load, nodes from these.
-    gpus = size_gpus(spec, observed, now, pace)
+    planners = observed.planners.copy()
+    gpus = size_gpus(spec, observed, planners, now, pace)
     parts.update({part: replace(parts[part], replicas=size) for part, size in gpus.replicas.items() if part in parts})
 
     # 6. Media servers, recorders and workers from their own load.
@@ -118,6 +119,7 @@ def decide(
             f"7 {rotation.trace}",
             *(f"8 {item.type}={item.status} {item.reason}" for item in stated),
         ),
+        planners=planners,
         memory={**gpus.memory, **load.memory, **rotation.memory},
     )
 
@@ -148,6 +150,7 @@ def _refused(
         invalid=tuple(map(str, refused)),
         recheck_after=pace.recheck,
         trace=(*(f"1 refused: {refusal}" for refusal in refused), f"3 parts of {spec.version}: left as they are"),
+        planners=observed.planners,
         memory=observed.memory,
     )
 

@@ -61,9 +61,12 @@ class Demand:
         self._both, self._own = _STAYS * 50.0, 50.0
         self._means: dict[int, float] = {}
         self._quiet: dict[int, bool] = {}
+        self._ever = False
+        """Whether there ever was any load; before the first person nothing is kept ready."""
 
     def observe(self, now: float, load: float) -> None:
         """Take in a reading of the load at unix time `now`."""
+        self._ever = self._ever or load > 0
         bucket = int(now // BUCKET)
         if bucket == self._bucket:
             self._peak = max(self._peak, load)
@@ -74,6 +77,14 @@ class Demand:
         self._means = {}
         if bucket % _NEAR == 0:
             self._quiet = {}
+
+    def grow(self, factor: float) -> None:
+        """So many times the people are expected from now on: the history becomes what it would have been with them."""
+        for week in self._weeks:
+            for place, value in enumerate(week):
+                if value > 0:
+                    week[place] = value * factor
+        self._means = {}
 
     def look_ahead(self, seconds: float) -> None:
         """Judge forecasts by how well they did so far ahead: the lead time of an order."""
@@ -92,6 +103,8 @@ class Demand:
         span = max(1, last - first)
         usual = self.usual(first)
         most = load
+        if load == 0 and not self._ever:
+            return 0.0
         if load == 0 and all(self._is_quiet(bucket) for bucket in range(first, last + 2)):
             return 0.0
         for bucket in range(first, last + 1):
@@ -109,6 +122,7 @@ class Demand:
             whole.byteswap()
         return {
             "weeks": b64encode(compress(whole.tobytes(), 9)).decode(),
+            "ever": self._ever,
             "bucket": self._bucket,
             "peak": self._peak,
             "recent": list(self._recent),
@@ -134,6 +148,7 @@ class Demand:
             raise ValueError(f"the history has {len(whole)} entries")
         values = [_UNKNOWN if value == _NEVER else float(value) for value in whole]
         self._weeks = [array("f", values[week * WEEK : (week + 1) * WEEK]) for week in range(WEEKS + 1)]
+        self._ever = bool(state["ever"])
         self._bucket, self._peak, self._ahead = int(state["bucket"]), float(state["peak"]), int(state["ahead"])
         self._recent = deque(map(float, state["recent"]), maxlen=3)
         made = ((int(bucket), float(load), bool(known)) for bucket, load, known in state["made"])

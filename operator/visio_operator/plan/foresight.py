@@ -53,13 +53,20 @@ class Foresight:
     limits: Limits
 
     def __post_init__(self) -> None:
-        self.sure = NormalDist().inv_cdf(1.0 - min(0.5, _AT_TARGET * self.limits.blocked_target))
+        self.sure = _at_most(self.limits.blocked_target)
         self.demand = Demand()
         self.leads = LeadTimes()
         self.calendar = Calendar()
         self._less_since: float | None = None
         self._last_used: dict[str, int] = {}
         self._spending = Spending(self.limits)
+
+    def limit(self, limits: Limits) -> None:
+        """Go on with other limits."""
+        if limits != self.limits:
+            self.limits = limits
+            self.sure = _at_most(limits.blocked_target)
+            self._spending = Spending(limits)
 
     def foresee(self, seen: Reading) -> Need:
         """Take in one reading and say how many servers it asks for; readings come in the order of time."""
@@ -83,7 +90,7 @@ class Foresight:
         # 2. Foresee: what must be there when an order of now is, and what probably must after a second one.
         announced = self.calendar.upper(now, lead)
         sure = max(load, self.demand.upper(now, usual, lead, self.sure) + announced)
-        likely = self.demand.upper(now, usual, 2 * lead, LIKELY) + self.calendar.upper(now, 2 * lead)
+        likely = self.demand.upper(now, usual, 2 * lead, min(LIKELY, self.sure)) + self.calendar.upper(now, 2 * lead)
         # Streams that stay on closed servers until their end need no other slot, most of them for one more lead time.
         staying = 0.0 if seen.rehome else _STAY * sum(server.used for server in seen.servers if server.cordoned)
         need = self._servers(max(sure, likely) - staying)
@@ -167,3 +174,8 @@ class Foresight:
 
     def _returned(self, closed: list[Server], kept: set[str]) -> tuple[str, ...]:
         return tuple(server.id for server in closed if server.known and server.used == 0 and server.id not in kept)
+
+
+def _at_most(blocked: float) -> float:
+    """Times the usual error that is kept free, for a share of streams that may find no slot."""
+    return NormalDist().inv_cdf(1.0 - min(0.5, _AT_TARGET * blocked))

@@ -203,7 +203,7 @@ def _sized(
     pace: Pace,
 ) -> PartSize:
     """From the target to replicas and marks: grown at once, shrunk after the hold and gently."""
-    held = hold_before_shrinking(key, running, target, observed.memory, now, pace)
+    held = hold_before_shrinking(key, running, target, observed.memory, now, pace.hold)
     replicas, note = fleet.desired, ""
     marks: tuple[PodMark, ...] = keep_all(candidates)
     if held.size > running:

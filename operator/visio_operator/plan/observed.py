@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .planners import Planners
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -201,5 +203,7 @@ class Observed:
     nodes: tuple[GpuNode, ...] = ()
     pools: Mapping[str, Pool] = field(default_factory=dict)
     """By name in spec.gpuPools; only pools with a provider are looked up."""
+    planners: Planners = field(default_factory=Planners)
+    """What was learned up to now; a decision works on a copy."""
     memory: Mapping[str, float] = field(default_factory=dict)
     """Small facts carried from the previous status, such as since when a part could shrink."""

@@ -11,6 +11,8 @@ class Pace:
 
     hold: float = 300.0
     """How long less has to be enough before anything shrinks (facts/scaling.md D13: at least five minutes)."""
+    gpu_hold: float = 150.0
+    """The same for GPU servers and nodes, whose planners look two lead times ahead before they want less."""
     recheck: float = 15.0
     """Time between two looks while GPU parts are wanted or something is under way."""
     idle: float = 60.0
@@ -22,3 +24,11 @@ class Pace:
     removal: float = 180.0
     """How long a node that existed when its pool was lowered is mistrusted, if the pool does not reach its size.
     Shorter than the 300 s for which a caption stream waits for a slot (facts/visio.md 4)."""
+    speed: float = 1.0
+    """How many seconds of the planners' clock pass in one: a laboratory plays a morning in minutes."""
+    ahead: float = 0.0
+    """Seconds that the planners' clock is ahead of unix time times `speed`."""
+
+    def clock(self, now: float) -> float:
+        """The planners' clock at unix time `now`."""
+        return now * self.speed + self.ahead

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .planners import Planners
+
 
 @dataclass(frozen=True)
 class Release:
@@ -149,6 +151,8 @@ class Plan:
     recheck_after: float = 30.0
     trace: tuple[str, ...] = ()
     """One line per choice, with its numbers."""
+    planners: Planners = field(default_factory=Planners, compare=False)
+    """What was learned with this decision; the runtime carries it to the next one and keeps it in the cluster."""
     memory: Mapping[str, float] = field(default_factory=dict)
     """What the next decision has to remember; the runtime carries it in status to `Observed.memory`."""
 

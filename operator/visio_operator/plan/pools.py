@@ -91,7 +91,7 @@ def free_gpus(
 def larger_than_needed(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> bool:
     """Whether a pool of ours had more nodes than needed for so long that it may be lowered."""
     since = observed.memory.get(_less(pool))
-    return since is not None and now - since >= pace.hold
+    return since is not None and now - since >= min(pace.hold, pace.gpu_hold)
 
 
 def size_pool(index: int, pool: GpuPool, demand: Demand, observed: Observed, now: float, pace: Pace) -> PoolSize:
@@ -190,7 +190,8 @@ def _desired(
         return max(current, min(need, pool.max)), {}, ""
     # The pool's hold runs beside those of its parts, not after them.
     fewest = max(need - max(demand.total - max(demand.at_least, demand.floor), 0), pool.min)
-    held = hold_before_shrinking(_less(pool), current, fewest, observed.memory, now, pace)
+    hold = min(pace.hold, pace.gpu_hold)
+    held = hold_before_shrinking(_less(pool), current, fewest, observed.memory, now, hold)
     if held.size >= current or need == current:
         return current, held.memory, held.note
     if demand.frozen:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .pace import Pace
 from .plan import NodeMark, PodMark, PoolPlan
 from .reasons import Reason
 
@@ -51,6 +50,8 @@ class PartSize:
     """Servers or workers that shall run, the hold before shrinking counted in; nodes are bought for these."""
     target: int
     """Servers or workers that the load alone asks for."""
+    late: int = 0
+    """Nodes that were ordered so long ago that others are bought in their place."""
     pods: tuple[PodMark, ...] = ()
     limits: tuple[Limit, ...] = ()
     frozen: str = ""
@@ -97,17 +98,17 @@ class Held:
 
 
 def hold_before_shrinking(
-    key: str, current: int, target: int, memory: Mapping[str, float], now: float, pace: Pace
+    key: str, current: int, target: int, memory: Mapping[str, float], now: float, hold: float
 ) -> Held:
-    """Apply `target` at once when it grows, and only after it stayed below `current` for `pace.hold` seconds else.
+    """Apply `target` at once when it grows, and only after it stayed below `current` for `hold` seconds else.
 
     `key` names the memory of since when less would do; it is dropped as soon as it is not less.
     """
     if target >= current:
         return Held(target, {})
     since = min(memory.get(key, now), now)
-    left = since + pace.hold - now
+    left = since + hold - now
     if left > 0:
         # No seconds left in the words: they would change the status at every look.
-        return Held(current, {key: since}, f", kept {current} until less was enough for {pace.hold:.0f} s")
+        return Held(current, {key: since}, f", kept {current} until less was enough for {hold:.0f} s")
     return Held(target, {key: since})

@@ -1,4 +1,4 @@
-"""How many transcription workers run: one per job that waits or runs, taken away only when idle.
+"""How many transcription workers run: as many as let each recording start in time, taken away only when idle.
 
 A worker cannot be cordoned, but its end is gentle: it finishes its task first (facts/visio.md 3), and its pod's node is
 kept until the pod is gone.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from visio_operator.api.parts import Transcription
 
+from .foresee import PartNeed, may_be_busy
 from .observed import Observed, TranscriptionWorker
 from .pace import Pace
 from .plan import PodMark
@@ -15,15 +16,12 @@ from .reasons import Reason
 from .sizing import EMPTIED, Fleet, Limit, PartSize, hold_before_shrinking
 
 _LESS = "transcription.less"
-
-
-def may_be_busy(worker: TranscriptionWorker) -> bool:
-    """Whether a worker may hold a job: what is unknown counts as busy, unless its pod has not been placed yet."""
-    return worker.busy is not False and bool(worker.node)
+_HOLD = 60.0
+"""Seconds for which fewer workers have to be enough."""
 
 
 def size_transcription(
-    transcription: Transcription, observed: Observed, free: int | None, now: float, pace: Pace
+    transcription: Transcription, asked: PartNeed, observed: Observed, free: int | None, now: float, pace: Pace
 ) -> PartSize:
     """Size the transcription workers; `free` GPUs can take new pods now, None when nodes are not our business."""
     live = [worker for worker in observed.transcribers if not worker.terminating]
@@ -31,13 +29,11 @@ def size_transcription(
     fleet = Fleet(pods=len(live), desired=workload.desired if workload else len(live))
     running = len(live) - fleet.leaving + fleet.missing
 
-    waiting, frozen = _waiting(observed, now, pace)
-    busy = sum(may_be_busy(worker) for worker in live)
-    wanted = waiting + busy
-    target = min(max(wanted, transcription.min), transcription.max)
-    if frozen:
+    target = min(max(asked.servers, transcription.min), transcription.max)
+    if asked.frozen:
         target = max(target, running)
-    held = hold_before_shrinking(_LESS, running, target, observed.memory, now, pace)
+    # The planner has waited already before it called a worker idle.
+    held = hold_before_shrinking(_LESS, running, target, observed.memory, now, min(pace.hold, _HOLD))
 
     replicas, marks, note = fleet.desired, _unmark(live), ""
     if held.size > running:
@@ -48,15 +44,15 @@ def size_transcription(
     elif held.size < running:
         replicas, marks, note = _shrink(running - held.size, live, fleet)
     limits: tuple[Limit, ...] = ()
-    if wanted > transcription.max:
+    if asked.servers > transcription.max:
         message = (
-            f"transcription wants {wanted} workers for {wanted} jobs, spec.transcription.max is"
-            f" {transcription.max}; the others wait in the queue unless it is raised"
+            f"transcription wants {asked.servers} workers for {asked.load} jobs, spec.transcription.max is"
+            f" {transcription.max}; recordings wait for longer than spec.transcription.startWithin unless it is raised"
         )
         limits = (Limit(Reason.MAXIMUM_REACHED, message),)
     trace = (
-        f"transcription: {'unknown' if frozen else waiting} jobs waiting + {busy} running,"
-        f" within {transcription.min}..{transcription.max} -> {target}{', frozen' if frozen else ''}{held.note}",
+        f"{asked.trace} -> {asked.servers}, within {transcription.min}..{transcription.max} -> {target}"
+        f"{', frozen' if asked.frozen else ''}{held.note}",
         f"transcription: {len(live)} workers, replicas {fleet.desired} -> {replicas}{note}",
     )
     return PartSize(
@@ -64,21 +60,13 @@ def size_transcription(
         replicas=replicas,
         wanted=held.size,
         target=target,
+        late=asked.late,
         pods=marks,
         limits=limits,
-        frozen=frozen,
+        frozen=asked.frozen,
         memory=held.memory,
         trace=trace,
     )
-
-
-def _waiting(observed: Observed, now: float, pace: Pace) -> tuple[int, str]:
-    """Jobs in the queue, and what is missing when that is not known."""
-    queue = observed.queue
-    if queue.waiting is None or now - queue.read_at > pace.stale_after:
-        cause = f" ({queue.error})" if queue.error else ""
-        return 0, f"transcription: the queue could not be read for {pace.stale_after:.0f} s{cause}"
-    return queue.waiting, ""
 
 
 def _unmark(live: list[TranscriptionWorker]) -> tuple[PodMark, ...]:

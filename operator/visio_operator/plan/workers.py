@@ -37,7 +37,7 @@ def size_worker(part: str, workers: Workers, observed: Observed, now: float, pac
         frozen = "" if workload is None else f"{part}: its queue could not be read for {pace.stale_after:.0f} s{cause}"
         target = max(target, running)
     key = f"{part}.less"
-    held = hold_before_shrinking(key, running, target, observed.memory, now, pace)
+    held = hold_before_shrinking(key, running, target, observed.memory, now, pace.hold)
     limits: tuple[Limit, ...] = ()
     if known and wanted > workers.max:
         message = f"{part} wants {wanted} workers for {waiting} waiting jobs, spec.workers.max is {workers.max}"

@@ -15,6 +15,7 @@ from visio_operator.plan.decide import decide
 from visio_operator.plan.observed import CaptionsServer, GpuNode, Observed, Pool
 from visio_operator.plan.pace import Pace
 from visio_operator.plan.plan import Plan
+from visio_operator.plan.planners import Planners
 
 TICK = 5
 MODEL_LOAD = 40
@@ -69,6 +70,7 @@ class World:
     waiting: list[int] = field(default_factory=list)
     ends: dict[int, float] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
+    planners: Planners = field(default_factory=Planners)
     next_removal: float = 0.0
     blind: frozenset[str] = frozenset()
     """Pods whose slots cannot be read."""
@@ -175,6 +177,7 @@ class World:
             captions_waiting=len(self.waiting),
             nodes=nodes,
             pools={"l40": Pool("l40", True, self.desired_nodes, 0, 0, owner="visio/main")},
+            planners=self.planners,
             memory=self.memory,
         )
 
@@ -203,7 +206,7 @@ class World:
         captions = plan.part("captions")
         assert captions is not None
         self.replicas = captions.replicas
-        self.memory = dict(plan.memory)
+        self.memory, self.planners = dict(plan.memory), plan.planners
         for pool in plan.pools:
             assert pool.minimum <= pool.desired <= pool.maximum
             self.desired_nodes = pool.desired

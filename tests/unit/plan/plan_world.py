@@ -42,8 +42,9 @@ def a_spec(**changes: Any) -> VisioDeploymentSpec:
 
 
 def with_captions(**captions: Any) -> dict[str, Any]:
-    """Fields of a spec with captions on one pool of four nodes."""
+    """Fields of a spec with captions on one pool of four nodes, and no margin for streams that may come."""
     return {
+        "capacity": {"blockedTarget": "0.5"},
         "captions": {"enabled": True, "pool": "l40", "slotsPerGpu": 10, "max": 4, **captions},
         "gpuPools": [{"name": "l40", "provider": "oks", "max": 4}],
     }

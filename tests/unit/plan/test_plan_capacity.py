@@ -31,8 +31,11 @@ CASES = [
     Case("a node without its GPU takes no pod", a_world(nodes=(a_node("n", gpus=0),)), 0, 1, captions={"min": 1}),
     Case("a GPU takes a pod", a_world(nodes=(a_node("n"),)), 1, 1, captions={"min": 1}),
     Case("the first waiting stream buys a node", a_world(captions_waiting=1), 0, 1),
-    Case("headroom of a quarter", a_world(a_server("a", 9), nodes=(a_node("node-a"), a_node("n"))), 2, 2),
-    Case("a full server and ten who wait", a_world(a_server("a", 10), captions_waiting=10), 1, 3),
+    Case("a full server and one who waits", a_world(a_server("a", 10), captions_waiting=1), 1, 2),
+    Case(
+        "a pod goes where a GPU is free",
+        a_world(a_server("a", 10), nodes=(a_node("node-a"), a_node("n")), captions_waiting=11), 2, 3,
+    ),
     Case("more than the maximum", a_world(a_server("a", 10), captions_waiting=90), 1, 4),
     Case(
         "less load is not believed at once",
@@ -78,12 +81,16 @@ CASES = [
     ),
     Case(
         "a cordoned server comes back before a node is bought",
-        a_world(a_server("a", 10), a_server("b", serving=False, deletion_cost=-100), memory=drained("b")), 2, 2,
-        (PodMark("b", serving=True, deletion_cost=0),),
+        a_world(
+            a_server("a", 10), a_server("b", serving=False, deletion_cost=-100),
+            memory=drained("b"), captions_waiting=1,
+        ), 2, 2, (PodMark("b", serving=True, deletion_cost=0),),
     ),
     Case(
         "not while its ReplicaSet is about to take a pod",
-        a_world(a_server("a", 10), a_server("b", serving=False, deletion_cost=-100), replicas=1), 1, 2,
+        a_world(
+            a_server("a", 10), a_server("b", serving=False, deletion_cost=-100), replicas=1, captions_waiting=1
+        ), 1, 2,
     ),
     Case(
         "an emptied node is cordoned while another has a stream, and kept: the cloud chooses",
@@ -92,12 +99,16 @@ CASES = [
     ),
     Case(
         "a cordoned node comes back before one is bought",
-        a_world(a_server("a", 10), nodes=(a_node("node-a"), a_node("n", cordoned=True))), 1, 2, (),
+        a_world(a_server("a", 10), nodes=(a_node("node-a"), a_node("n", cordoned=True)), captions_waiting=1),
+        1, 2, (),
         (NodeMark("n", cordon=False),),
     ),
     Case(
         "a cordon that is somebody else's stays, and the node does not count",
-        a_world(a_server("a", 10), nodes=(a_node("node-a"), a_node("n", cordoned=True, cordoned_by_us=False))), 1, 3,
+        a_world(
+            a_server("a", 10), nodes=(a_node("node-a"), a_node("n", cordoned=True, cordoned_by_us=False)),
+            captions_waiting=1,
+        ), 1, 3,
     ),
     Case(
         "the pool goes to zero when no pod is left",
@@ -166,5 +177,6 @@ def test_a_missing_signal_freezes_shrinking_and_names_who_is_silent(world: Obser
 
 
 def test_a_frozen_part_may_still_grow() -> None:
-    world = a_world(a_server("a", 1, read_at=NOW - 100), a_server("b", 9), captions_waiting=12)
+    # What cannot be read is taken for full.
+    world = a_world(a_server("a", 1, read_at=NOW - 100), a_server("b", 9), captions_waiting=11)
     assert decided(world).pools[0].desired == 3

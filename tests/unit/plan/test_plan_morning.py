@@ -76,7 +76,7 @@ def test_with_a_server_that_cannot_be_read_nothing_goes() -> None:
         world.tick()
         world.decide(PACE)
     assert not world.ends
-    assert (world.replicas, world.desired_nodes) == before == (4, 4)
+    assert (world.replicas, world.desired_nodes) == before == (3, 3)
     world.blind = frozenset()
     for _ in range(200):
         world.tick()

@@ -12,6 +12,8 @@ from plan_world import LADDER, NOW, a_healthy_world, a_spec, condition, with_cap
 from visio_operator.plan.decide import decide
 from visio_operator.plan.observed import Pool, Queue, TranscriptionWorker
 from visio_operator.plan.plan import PodMark, PoolPlan
+from visio_operator.plan.planners import Planners
+from visio_operator.plan.servers import Reading, Server
 
 
 @pytest.mark.parametrize(
@@ -45,14 +47,14 @@ def test_an_old_error_of_a_pool_that_has_all_its_nodes_is_not_repeated() -> None
 
 
 def test_limits_say_their_numbers() -> None:
-    plan = decided(a_world(a_server("a", 10), captions_waiting=90))
+    plan = decided(a_world(a_server("a", 10), captions_waiting=115))
     assert condition(plan, "CapacityLimited")[2] == (
-        "captions want 13 servers for 100 streams, spec.captions.max is 4; raise it"
+        "captions want 13 servers for 125 streams and those to come, spec.captions.max is 4; raise it"
     )
 
 
 def test_a_proposal_changes_no_node_and_says_what_it_would_do() -> None:
-    spec = a_spec(**with_captions(min=2), capacity={"mode": "Propose"})
+    spec = a_spec(**with_captions(min=2) | {"capacity": {"mode": "Propose"}})
     plan = decide(spec, a_world(), NOW, LADDER)
     assert plan.pools[0].desired == 0
     assert condition(plan, "CapacityLimited")[1] == "ApprovalNeeded"
@@ -74,11 +76,20 @@ def a_worker(name: str, busy: bool | None = False, **changes: Any) -> Transcript
     return replace(TranscriptionWorker(name, f"node-{name}", True, busy, LONG_AGO), **changes)
 
 
+def idle_since(then: float, *workers: TranscriptionWorker) -> Planners:
+    """What a planner knows that has seen these workers then."""
+    planners = Planners()
+    servers = [Server(w.pod, then, ready=True, used=int(w.busy is not False)) for w in workers if not w.terminating]
+    planners.transcription.step(Reading(then, servers))
+    return planners
+
+
 def transcribing(*workers: TranscriptionWorker, waiting: int | None = 0, **changes: Any) -> Any:
     spec = a_spec(
         transcription={"enabled": True, "pool": "l40", "huggingFaceSecret": "hf"},
         gpuPools=[{"name": "l40", "provider": "oks", "max": 4}],
     )
+    changes.setdefault("planners", idle_since(LONG_AGO, *workers))
     world = a_healthy_world(spec)
     live = [worker for worker in workers if not worker.terminating]
     workload = replace(world.workloads["transcription"], desired=len(live), ready=len(live))
@@ -97,9 +108,10 @@ def transcribing(*workers: TranscriptionWorker, waiting: int | None = 0, **chang
     return plan.parts["transcription"].replicas, plan.pools[0].desired, plan.pods, condition(plan, "ScalingFrozen")[2]
 
 
-def test_each_job_gets_a_worker_and_each_worker_a_node() -> None:
-    assert transcribing(a_worker("a", True), waiting=2)[:2] == (1, 3)
-    assert transcribing(a_worker("a", True), waiting=9)[:2] == (1, 4)
+def test_a_job_waits_for_a_worker_that_ends_in_time_and_gets_a_node_of_its_own_where_none_does() -> None:
+    assert transcribing(a_worker("a", True), waiting=2)[:2] == (1, 1)
+    assert transcribing(a_worker("a", True), waiting=3)[:2] == (1, 1)
+    assert transcribing(a_worker("a", True), waiting=90)[:2] == (1, 4)
 
 
 def test_an_idle_worker_is_marked_and_then_taken_and_a_busy_or_unknown_one_never() -> None:

@@ -1,0 +1,77 @@
+"""The orders of one GPU part: when each was made, and which pod came of it, so that lead times can be learned.
+
+A provider names no order, and a node shows up minutes later. So orders are kept in line: the oldest one is taken for
+the first new pod on a node that is younger. Only the time from order to the first slot matters, not which is which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_SLACK = 1.0
+"""Kubernetes tells creation times in whole seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """A pod that is not on its way out. `born` is when its node was created, on the planner's clock."""
+
+    pod: str
+    born: float
+    ready: bool
+
+
+@dataclass
+class Ledger:
+    """Open orders, the oldest first, and the orders that pods came of."""
+
+    open: dict[str, float] = field(default_factory=dict)
+    """When each order was made that no pod has come of yet."""
+    came: dict[str, str] = field(default_factory=dict)
+    """By pod: its order; also once it serves, so that its name stays."""
+    starting: dict[str, float] = field(default_factory=dict)
+    """By pod: when its order was made, until it is ready."""
+    made: int = 0
+
+    def match(self, pods: Iterable[Born], slack: float = _SLACK) -> None:
+        """Take new pods for what was ordered; forget pods that are gone."""
+        there = {pod.pod: pod for pod in pods}
+        for name in self.came.keys() - there.keys():
+            del self.came[name]
+            self.starting.pop(name, None)
+        for pod in sorted(there.values(), key=lambda pod: (pod.born, pod.pod)):
+            if pod.pod in self.came:
+                if pod.ready:
+                    self.starting.pop(pod.pod, None)
+            elif self.open:
+                order, at = next(iter(self.open.items()))
+                if pod.born + slack >= at:
+                    del self.open[order]
+                    self.came[pod.pod], self.starting[pod.pod] = order, at
+
+    def settle(self, wanted: int, now: float) -> tuple[str, ...]:
+        """Bring the open orders to so many: new ones are of now, the newest are cancelled first; the cancelled ones."""
+        while len(self.open) < wanted:
+            self.made += 1
+            self.open[f"order-{self.made}"] = now
+        cancelled = tuple(list(self.open)[max(0, wanted) :])
+        for name in cancelled:
+            del self.open[name]
+        return cancelled
+
+    def waiting(self) -> dict[str, float]:
+        """All orders that do not serve yet, by name: those without a pod, and those whose pod is starting."""
+        return {**self.open, **{self.came[pod]: at for pod, at in self.starting.items()}}
+
+    def state(self) -> dict[str, Any]:
+        """The orders, as plain JSON."""
+        return {"open": self.open, "came": self.came, "starting": self.starting, "made": self.made}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave. Raises ValueError, KeyError or TypeError for anything else."""
+        self.open = {str(name): float(at) for name, at in state["open"].items()}
+        self.came = {str(pod): str(name) for pod, name in state["came"].items()}
+        self.starting = {str(pod): float(at) for pod, at in state["starting"].items()}
+        self.made = int(state["made"])
