@@ -27,6 +27,8 @@ PACE: Mapping[str, str] = {
     "VISIO_OPERATOR_HOLD_SECONDS": "5",
     "VISIO_OPERATOR_RECHECK_SECONDS": "1",
     "VISIO_OPERATOR_SETTLE_SECONDS": "3",
+    # Its nodes come after five seconds; the planners think in minutes.
+    "VISIO_OPERATOR_CLOCK_SPEED": "60",
 }
 
 

@@ -73,6 +73,8 @@ def test_nodes_are_bought_for_streams_and_recordings_and_returned_when_empty(lab
     counters = load.counters()
     assert (counters["cut"], counters["refused"], counters["missed"]) == (0, 0, 0)
     assert counters["done"] == 16
+    kept = json.loads(live.get(lab, "configmap", "visio-forecast", platform)["data"]["planners.json"])
+    assert kept["captions"]["demand"]["ever"], "what was learned survives the operator"
     assert load.recordings_done() == 3, "recordings went through the real queue and none was lost"
     for name, most in ((pool, 3), (other, 2)):
         bill = _bill(lab, name)

@@ -67,7 +67,7 @@ def size_captions(
         replicas=replicas,
         wanted=held.size,
         target=need.servers,
-        late=asked.late,
+        late=max(0, min(asked.late, captions.max - held.size)),
         pods=marks,
         limits=need.limits,
         frozen=asked.frozen,

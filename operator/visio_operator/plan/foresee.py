@@ -69,7 +69,7 @@ def foresee_captions(
     planner.limit(Limits(slots=spec.captions.slots_per_gpu, blocked_target=float(spec.capacity.blocked_target)))
     _grow(spec, planners, clock, pace)
     born = [Born(s.pod, _born(s.node, s.created, observed, pace), s.ready) for s in live]
-    coming = _coming("captions", born, planners)
+    coming = _coming("captions", born, planners, pace)
     ledger = planners.orders["captions"]
     servers = [
         Server(
@@ -114,7 +114,7 @@ def foresee_transcription(
     planner = planners.transcription
     planner.limits = replace(planner.limits, start_within=seconds(spec.transcription.start_within))
     born = [Born(w.pod, _born(w.node, w.created, observed, pace), w.ready) for w in live]
-    coming = _coming("transcription", born, planners)
+    coming = _coming("transcription", born, planners, pace)
     ledger = planners.orders["transcription"]
     busy = {worker.pod for worker in live if may_be_busy(worker)}
     planners.busy_since = {pod: planners.busy_since.get(pod, clock) for pod in busy}
@@ -148,10 +148,11 @@ def settle(part: str, planners: Planners, missing: int, now: float, pace: Pace) 
         leads.coming.pop(name, None)
 
 
-def _coming(part: str, born: list[Born], planners: Planners) -> list[Server]:
+def _coming(part: str, born: list[Born], planners: Planners, pace: Pace) -> list[Server]:
     """The orders that do not serve yet."""
     ledger = planners.orders[part]
-    ledger.match(born)
+    # Kubernetes tells creation times in whole seconds.
+    ledger.match(born, slack=pace.speed)
     return [Server(name, at) for name, at in ledger.waiting().items()]
 
 

@@ -10,9 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_SLACK = 1.0
-"""Kubernetes tells creation times in whole seconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class Born:
@@ -35,8 +32,8 @@ class Ledger:
     """By pod: when its order was made, until it is ready."""
     made: int = 0
 
-    def match(self, pods: Iterable[Born], slack: float = _SLACK) -> None:
-        """Take new pods for what was ordered; forget pods that are gone."""
+    def match(self, pods: Iterable[Born], slack: float = 1.0) -> None:
+        """Take new pods for what was ordered; forget pods that are gone. Times are that many seconds exact."""
         there = {pod.pod: pod for pod in pods}
         for name in self.came.keys() - there.keys():
             del self.came[name]

@@ -60,7 +60,7 @@ def size_transcription(
         replicas=replicas,
         wanted=held.size,
         target=target,
-        late=asked.late,
+        late=max(0, min(asked.late, transcription.max - held.size)),
         pods=marks,
         limits=limits,
         frozen=asked.frozen,

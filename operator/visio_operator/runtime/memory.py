@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from visio_operator.plan.planners import Planners
+
 from .attempts import Attempts
 
 
@@ -57,6 +59,12 @@ class Memory:
     """Writes that were refused lately."""
     refused_node_ports: set[int] = field(default_factory=set)
     """Node ports that were refused since the Service for media was last written."""
+    planners: Planners | None = None
+    """`Plan.planners` of the previous pass; None until what was kept in the cluster has been read."""
+    kept_at: float = 0.0
+    """When what was learned was last written to the cluster, or read from it."""
+    learned: bool = False
+    """Whether there was anything to learn since then."""
     plan: dict[str, float] = field(default_factory=dict)
     """`Plan.memory` of the previous pass."""
     status: dict[str, Any] | None = None

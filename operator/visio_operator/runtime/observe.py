@@ -11,6 +11,7 @@ import aiohttp
 
 from visio_operator.api.spec import VisioDeploymentSpec
 from visio_operator.plan.observed import Observed, Pool, Queue
+from visio_operator.plan.planners import Planners
 from visio_operator.plan.policy import secrets_wanted
 from visio_operator.plan.rotation import is_generated
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, MANAGED_BY, POOL_LABEL, Site
@@ -117,6 +118,7 @@ async def observe(
         worker_queues=worker_queues,
         nodes=tuple(projections.gpu_node(node) for node in nodes.values()),
         pools=pools,
+        planners=memory.planners or Planners(),
         memory=dict(memory.plan),
     )
     return Snapshot(observed=observed, live=listed, pods=pods, nodes=nodes, secrets=secrets)

@@ -21,6 +21,7 @@ from visio_operator.workloads.render import render
 
 from . import log, metrics
 from .apply import Outcome, apply
+from .history import keep_planners, read_planners
 from .kube import Kube, KubeError
 from .memory import Memory
 from .observe import observe
@@ -71,6 +72,8 @@ async def reconcile(kube: Kube, session: aiohttp.ClientSession, ref: Ref, memory
             site = Site(name=ref.name, namespace=ref.namespace, uid=live["metadata"]["uid"], spec=spec)
             memory.plan = memory.plan or _remembered(live)
             now = time.time()
+            if memory.planners is None:
+                memory.planners, memory.kept_at = await read_planners(kube, site), now
             seen = await observe(kube, session, site, generation, memory, now)
     previous = live.get("status") or {}
     if problems:
@@ -83,7 +86,8 @@ async def reconcile(kube: Kube, session: aiohttp.ClientSession, ref: Ref, memory
         manifests = render(site, plan) if plan.release is not None and not plan.invalid else ()
     with _step("apply"):
         outcome = await apply(kube, site, plan, manifests, seen, memory)
-    memory.plan = dict(plan.memory)
+    memory.plan, memory.planners = dict(plan.memory), plan.planners
+    await keep_planners(kube, site, plan.planners, seen.observed, memory, now, pace)
     with _step("report"):
         status = report(previous, spec, plan, outcome.errors, seen.observed, generation, now)
         await _report(kube, live, status, memory)

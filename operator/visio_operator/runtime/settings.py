@@ -37,7 +37,8 @@ def read_settings(
     environ: Mapping[str, str] = os.environ, namespaces: tuple[str, ...] = (), lease_namespace: str | None = None
 ) -> Settings:
     """The settings from flags and from variables: `VISIO_OPERATOR_METRICS_PORT`, `VISIO_OPERATOR_LEASE_SECONDS`, and
-    `VISIO_OPERATOR_HOLD_SECONDS`, `VISIO_OPERATOR_RECHECK_SECONDS`, `VISIO_OPERATOR_SETTLE_SECONDS` for `Pace`.
+    `VISIO_OPERATOR_HOLD_SECONDS`, `VISIO_OPERATOR_RECHECK_SECONDS`, `VISIO_OPERATOR_SETTLE_SECONDS`,
+    `VISIO_OPERATOR_CLOCK_SPEED` and `VISIO_OPERATOR_CLOCK_AHEAD` for `Pace`: what a laboratory shortens.
 
     Raises SettingError.
     """
@@ -52,6 +53,8 @@ def read_settings(
             hold=_number(environ, "HOLD_SECONDS", default.hold, 86400),
             recheck=_number(environ, "RECHECK_SECONDS", default.recheck, 3600),
             settle=_number(environ, "SETTLE_SECONDS", default.settle, 3600),
+            speed=_number(environ, "CLOCK_SPEED", default.speed, 600) or 1.0,
+            ahead=_number(environ, "CLOCK_AHEAD", default.ahead, 1e12),
         ),
     )
 
