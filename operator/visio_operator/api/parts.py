@@ -154,7 +154,7 @@ class Transcription(Model):
     enabled: bool = Field(False, description="Offer transcription.")
     model: Word = Field("large-v2", description="Whisper model name.")
     start_within: Duration = Field("10m", description="A recording's transcription starts within this time.")
-    pool: ObjectName | None = Field(None, description="GPU pool, by its name in gpuPools.")
+    pool: ObjectName | None = Field(None, description="GPU pool, by its name or its group in gpuPools.")
     hugging_face_secret: ObjectName | None = Field(
         None, description="Secret with the key `token` for the gated diarization models."
     )
@@ -179,7 +179,7 @@ class Captions(Model):
 
     enabled: bool = Field(False, description="Offer live captions.")
     slots_per_gpu: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="Streams one GPU carries at real time.")
-    pool: ObjectName | None = Field(None, description="GPU pool, by its name in gpuPools.")
+    pool: ObjectName | None = Field(None, description="GPU pool, by its name or its group in gpuPools.")
     min: Annotated[int, Field(ge=0, le=500)] = Field(0, description="Servers that always run.")
     max: Annotated[int, Field(ge=0, le=500)] = Field(4, description="Servers that are never exceeded.")
 
@@ -187,9 +187,23 @@ class Captions(Model):
 class GpuPool(Model):
     """A pool of GPU nodes that the operator may grow and shrink."""
 
-    rules = (MIN_MAX,)
+    rules = (
+        MIN_MAX,
+        Rule(
+            "!has(self.group) || self.provider in ['oks', 'ovh', 'clusterAPI']",
+            "only pools whose provider is told a size can be in a group",
+            "remove it, or set provider to oks, ovh or clusterAPI",
+            lambda self: self.group is None or self.provider in ("oks", "ovh", "clusterAPI"),
+            "group",
+        ),
+    )
 
     name: ObjectName = Field(description="Name of the pool, and of the provider's pool object.")
+    group: ObjectName | None = Field(
+        None,
+        description="Pools of one group serve together; parts then name the group in their `pool`. Many pools of one "
+        "node each can be returned one by one, and where one is out of stock the next one sells.",
+    )
     provider: Literal["oks", "clusterAPI", "ovh", "karpenter", "clusterAutoscaler", "none"] = Field(
         "none", description="Who sells the nodes; with `none` the nodes are somebody else's business."
     )

@@ -41,7 +41,12 @@ def is_ip(text: str) -> bool:
 
 
 def _has_pool(spec: VisioDeploymentSpec, name: str | None) -> bool:
-    return name is None or any(pool.name == name for pool in spec.gpu_pools)
+    return name is None or any((pool.group or pool.name) == name for pool in spec.gpu_pools)
+
+
+def _kept_price(spec: VisioDeploymentSpec) -> float:
+    """Euros a day of the nodes that are always kept, as far as prices are known."""
+    return sum(24 * pool.min * float(pool.price_per_hour or 0) for pool in spec.gpu_pools)
 
 
 class VisioDeploymentSpec(Model):
@@ -49,18 +54,28 @@ class VisioDeploymentSpec(Model):
 
     rules = (
         Rule(
-            "!has(self.captions.pool) || self.gpuPools.exists(p, p.name == self.captions.pool)",
-            "captions.pool names no entry of gpuPools",
+            "!has(self.captions.pool) || self.gpuPools.exists(p,"
+            " has(p.group) ? p.group == self.captions.pool : p.name == self.captions.pool)",
+            "captions.pool names no entry of gpuPools, and no group of them",
             "add the pool or correct the name",
             lambda self: _has_pool(self, self.captions.pool),
             "captions.pool",
         ),
         Rule(
-            "!has(self.transcription.pool) || self.gpuPools.exists(p, p.name == self.transcription.pool)",
-            "transcription.pool names no entry of gpuPools",
+            "!has(self.transcription.pool) || self.gpuPools.exists(p,"
+            " has(p.group) ? p.group == self.transcription.pool : p.name == self.transcription.pool)",
+            "transcription.pool names no entry of gpuPools, and no group of them",
             "add the pool or correct the name",
             lambda self: _has_pool(self, self.transcription.pool),
             "transcription.pool",
+        ),
+        Rule(
+            "!has(self.capacity.budgetPerDay) || self.gpuPools.map(p, !has(p.pricePerHour) ? 0.0"
+            " : 24.0 * double(p.min) * double(p.pricePerHour)).sum() <= double(self.capacity.budgetPerDay)",
+            "capacity.budgetPerDay does not pay for the nodes that are always kept",
+            "raise it, or lower min of the pools",
+            lambda self: self.capacity.budget_per_day is None or _kept_price(self) <= self.capacity.budget_per_day,
+            "capacity.budgetPerDay",
         ),
         Rule(
             "!has(self.livekitHost) || self.livekitHost != self.host",

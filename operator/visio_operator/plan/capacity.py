@@ -12,7 +12,7 @@ from .foresee import PartNeed, foresee_captions, foresee_transcription, settle
 from .observed import Observed
 from .pace import Pace
 from .planners import Planners
-from .pools import Demand, free_gpus, larger_than_needed, size_pool
+from .pools import Demand, free_gpus, larger_than_needed, size_pools
 from .sizing import GpuSize, PartSize, PoolSize
 from .transcription import size_transcription
 
@@ -23,10 +23,10 @@ def size_gpus(spec: VisioDeploymentSpec, observed: Observed, planners: Planners,
     """Size captions, transcription and their pools. Where both share a pool, captions get free GPUs first: people are
     waiting in a meeting, recordings wait in a queue. `planners` learn from the snapshot.
     """
-    pools = {pool.name: pool for pool in spec.gpu_pools}
+    groups = _groups(spec)
     pool_of = _pool_of(spec)
     missing = {part: _missing(part, observed) for part in pool_of}
-    free = {name: _free(pool, pool_of, missing, observed, now, pace) for name, pool in pools.items()}
+    free = {name: _free(name, pools, pool_of, missing, observed, now, pace) for name, pools in groups.items()}
     asked = {part: _FORESEE[part](spec, observed, planners, now, pace) for part in pool_of}
 
     parts = _parts(spec, asked, pool_of, free, observed, now, pace)
@@ -35,18 +35,23 @@ def size_gpus(spec: VisioDeploymentSpec, observed: Observed, planners: Planners,
     for part in parts:
         settle(part.part, planners, part.wanted + part.late - _live(part.part, observed), now, pace)
 
-    sized = []
-    for index, pool in enumerate(spec.gpu_pools):
-        users = [part for part in parts if pool_of[part.part] == pool.name]
+    running = sum(float(pool.price_per_hour or 0) * _bought(pool, observed) for pool in spec.gpu_pools)
+    planners.budget.per_day = spec.capacity.budget_per_day
+    planners.budget.pay(pace.clock(now), running)
+    room = planners.budget.room(pace.clock(now), running)
+    sized: list[PoolSize] = []
+    for name, pools in groups.items():
+        users = [part for part in parts if pool_of[part.part] == name]
         demand = Demand(
             wanted={part.part: part.wanted + part.late for part in users},
             floor=sum(_minimum(spec, part.part) for part in users),
             at_least=sum(part.target for part in users),
             missing=sum(missing[part.part] for part in users),
             frozen=any(part.frozen for part in users),
-            propose=spec.capacity.mode == "Propose",
         )
-        sized.append(size_pool(index, pool, demand, observed, now, pace))
+        added = size_pools(pools, demand, observed, room, now, pace)
+        room -= sum(_added_cost(size, spec, observed) for size in added)
+        sized += added
     both: tuple[PartSize | PoolSize, ...] = (*parts, *sized)
     return GpuSize(
         replicas={part.part: part.replicas for part in parts},
@@ -105,8 +110,6 @@ def _pausing(
     stream that came in between. So the minimum goes first, gently, and comes back on a node that stayed. Load that
     arrives meanwhile ends the pause.
     """
-    if spec.capacity.mode == "Propose":
-        return {}
     at_rest = spec.model_copy(
         update={
             "captions": spec.captions.model_copy(update={"min": 0}),
@@ -115,8 +118,12 @@ def _pausing(
     )
     sizes = {part.part: part for part in _parts(at_rest, asked, pool_of, free, observed, now, pace)}
     pausing: dict[str, PartSize] = {}
-    for pool in spec.gpu_pools:
-        users = [part for part, name in pool_of.items() if name == pool.name]
+    for key, pools in _groups(spec).items():
+        if len(pools) > 1:
+            # Of several pools those without pods are lowered one by one.
+            continue
+        ((_, pool),) = pools
+        users = [part for part, name in pool_of.items() if name == key]
         idle = all(sizes[part].target == 0 and not sizes[part].frozen for part in users)
         if idle and larger_than_needed(pool, observed, now, pace):
             pausing.update({part: sizes[part] for part in users if _minimum(spec, part) > 0})
@@ -137,16 +144,39 @@ def _pool_of(spec: VisioDeploymentSpec) -> dict[str, str]:
     return {part: pool or "" for part, enabled, pool in named if enabled}
 
 
+def _groups(spec: VisioDeploymentSpec) -> dict[str, list[tuple[int, GpuPool]]]:
+    """The pools and their places in spec.gpuPools, by the name that parts know them by: their group's or their own."""
+    found: dict[str, list[tuple[int, GpuPool]]] = {}
+    for index, pool in enumerate(spec.gpu_pools):
+        found.setdefault(pool.group or pool.name, []).append((index, pool))
+    return found
+
+
+def _bought(pool: GpuPool, observed: Observed) -> int:
+    provider = observed.pools.get(pool.name)
+    return provider.desired if provider is not None else sum(node.pool == pool.name for node in observed.nodes)
+
+
+def _added_cost(size: PoolSize, spec: VisioDeploymentSpec, observed: Observed) -> float:
+    """Euros an hour of the nodes that are bought now."""
+    if size.plan is None:
+        return 0.0
+    pool = next(pool for pool in spec.gpu_pools if pool.name == size.plan.name)
+    return float(pool.price_per_hour or 0) * max(0, size.plan.desired - _bought(pool, observed))
+
+
 def _free(
-    pool: GpuPool,
+    key: str,
+    pools: list[tuple[int, GpuPool]],
     pool_of: Mapping[str, str],
     missing: Mapping[str, int],
     observed: Observed,
     now: float,
     pace: Pace,
 ) -> int | None:
-    parts = frozenset(part for part, name in pool_of.items() if name == pool.name)
-    return free_gpus(pool, parts, sum(missing[part] for part in parts), observed, now, pace)
+    parts = frozenset(part for part, name in pool_of.items() if name == key)
+    coming = sum(missing[part] for part in parts)
+    return free_gpus([pool for _, pool in pools], parts, coming, observed, now, pace)
 
 
 def _missing(part: str, observed: Observed) -> int:

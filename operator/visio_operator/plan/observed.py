@@ -156,6 +156,12 @@ class Pool:
     error: str = ""
     owner: str = ""
     """Who sizes it, from our annotation: namespace/name of a VisioDeployment; empty when nobody does."""
+    error_at: float = 0.0
+    """When the provider said so; 0 where it does not tell."""
+    obeys_marks: bool = False
+    """The provider takes the machines that carry our mark first."""
+    marked: frozenset[str] = frozenset()
+    """Nodes whose machine carries our delete mark now."""
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ class PoolPlan:
     desired: int
     minimum: int
     maximum: int
+    victims: tuple[str, ...] = ()
+    """Nodes whose machines shall carry the delete mark; the machines of all others lose ours."""
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,17 @@ brought back before any is bought.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from visio_operator.api.parts import GpuPool
 
+from .backoff import back_off, raised_at
 from .observed import GpuNode, Observed, Pool
 from .pace import Pace
 from .plan import NodeMark, PoolPlan
 from .reasons import Reason
+from .shares import Shares, View, share
 from .sizing import Limit, PoolSize, hold_before_shrinking
 
 
@@ -42,7 +44,6 @@ class Demand:
     missing: int = 0
     """Pods that are asked for and not seen yet."""
     frozen: bool = False
-    propose: bool = False
 
     @property
     def total(self) -> int:
@@ -67,6 +68,8 @@ def trusted_nodes(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> 
     provider = observed.pools.get(pool.name)
     if provider is None or pool.provider == "none":
         return nodes
+    if provider.obeys_marks:
+        return [node for node in nodes if node.name not in provider.marked]
     at, size = observed.memory.get(_lowered_at(pool)), observed.memory.get(_lowered_to(pool))
     if at is None or size is None:
         return nodes if len(nodes) <= provider.desired else []
@@ -76,12 +79,13 @@ def trusted_nodes(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> 
 
 
 def free_gpus(
-    pool: GpuPool, parts: frozenset[str], missing: int, observed: Observed, now: float, pace: Pace
+    pools: Sequence[GpuPool], parts: frozenset[str], missing: int, observed: Observed, now: float, pace: Pace
 ) -> int | None:
-    """GPUs on which a new pod could start at once; None when the nodes are somebody else's business."""
-    if pool.provider == "none":
+    """GPUs of a group on which a new pod could start at once; None when the nodes are somebody else's business."""
+    if any(pool.provider == "none" for pool in pools):
         return None
-    usable = [n for n in trusted_nodes(pool, observed, now, pace) if n.ready and n.gpus > 0 and not n.cordoned]
+    nodes = [node for pool in pools for node in trusted_nodes(pool, observed, now, pace)]
+    usable = [node for node in nodes if node.ready and node.gpus > 0 and not node.cordoned]
     names = {node.name for node in usable}
     pods = gpu_pods(observed)
     taken = sum(pod.node in names or (not pod.node and pod.part in parts and not pod.terminating) for pod in pods)
@@ -89,41 +93,125 @@ def free_gpus(
 
 
 def larger_than_needed(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> bool:
-    """Whether a pool of ours had more nodes than needed for so long that it may be lowered."""
+    """Whether a pool of ours had more nodes than needed for so long that it may be lowered as a whole."""
+    found = observed.pools.get(pool.name)
+    if found is not None and found.obeys_marks:
+        return False
     since = observed.memory.get(_less(pool))
     return since is not None and now - since >= min(pace.hold, pace.gpu_hold)
 
 
-def size_pool(index: int, pool: GpuPool, demand: Demand, observed: Observed, now: float, pace: Pace) -> PoolSize:
-    """Size one pool of nodes; `index` is its place in spec.gpuPools."""
-    provider = observed.pools.get(pool.name)
-    if pool.provider == "none" or provider is None:
-        return PoolSize(trace=(f"pool {pool.name}: {demand.total} GPUs wanted; its nodes are not sized here",))
-    foreign = _not_ours(index, pool, provider, observed)
-    if foreign is not None:
-        return PoolSize(limits=(foreign,), trace=(f"pool {pool.name}: not touched: {foreign.message}",))
+def size_pools(
+    pools: Sequence[tuple[int, GpuPool]], demand: Demand, observed: Observed, room: float, now: float, pace: Pace
+) -> list[PoolSize]:
+    """Size the pools of one group, each with its place in spec.gpuPools; `room` is what new nodes may cost an hour."""
+    sizes: list[PoolSize] = []
+    ours: list[tuple[int, GpuPool, Pool]] = []
+    for index, pool in pools:
+        provider = observed.pools.get(pool.name)
+        if pool.provider == "none" or provider is None:
+            line = f"pool {pool.name}: {demand.total} GPUs wanted; its nodes are not sized here"
+            sizes.append(PoolSize(trace=(line,)))
+        elif (foreign := _not_ours(index, pool, provider, observed)) is not None:
+            line = f"pool {pool.name}: not touched: {foreign.message}"
+            sizes.append(PoolSize(limits=(foreign,), trace=(line,)))
+        else:
+            ours.append((index, pool, provider))
+    if not ours:
+        return sizes
 
-    nodes = [node for node in observed.nodes if node.pool == pool.name]
-    names = {node.name for node in nodes}
-    pods = [p for p in gpu_pods(observed) if p.node in names or (not p.node and p.part in demand.wanted)]
-    closed = _closed(nodes, pods)
-    need = max(max(demand.total, demand.floor) + _kept(pods) + closed, pool.min)
-    desired, memory, note = _desired(pool, provider.desired, need, demand, pods, observed, now, pace)
-    limits = tuple(_limits(index, pool, provider, need, desired, nodes))
+    group = _Group(tuple(pool.name for _, pool, _ in ours), demand, observed, now, pace)
+    backed_off = {pool.name: back_off(pool, provider, observed, now, pace) for _, pool, provider in ours}
+    views = [
+        View(pool, provider.desired, group.occupied(pool.name), blocked=backed_off[pool.name].blocked)
+        for _, pool, provider in ours
+    ]
+    least = sum(pool.min for _, pool, _ in ours)
+    need = max(max(demand.total, demand.floor) + group.kept + group.closed, least)
+    fewest = max(need - max(demand.total - max(demand.at_least, demand.floor), 0), least)
+    shares, smallest = share(need, views, room), share(fewest, views, room)
+    for _, pool, provider in ours:
+        sized = _size_pool(
+            pool, provider, group, shares.nodes[pool.name], smallest.nodes[pool.name], alone=len(ours) == 1
+        )
+        errors = tuple(_errors(pool, provider, sized.plan.desired if sized.plan else 0, group))
+        sizes.append(
+            replace(
+                sized,
+                limits=(*sized.limits, *errors),
+                memory={**sized.memory, **backed_off[pool.name].memory},
+            )
+        )
+    return [*sizes, PoolSize(limits=tuple(_limits(ours, need, shares, demand, observed)))]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What pools of a group have in common."""
+
+    names: tuple[str, ...]
+    demand: Demand
+    observed: Observed
+    now: float
+    pace: Pace
+
+    def nodes(self, pool: str) -> list[GpuNode]:
+        """The nodes of one pool."""
+        return [node for node in self.observed.nodes if node.pool == pool]
+
+    def pods(self, pool: str) -> list[GpuPod]:
+        """Pods on nodes of one pool, and those without a node that may come to it."""
+        names = {node.name for node in self.nodes(pool)}
+        return [
+            pod
+            for pod in gpu_pods(self.observed)
+            if pod.node in names or (not pod.node and pod.part in self.demand.wanted)
+        ]
+
+    def occupied(self, pool: str) -> int:
+        """Nodes of one pool with pods of ours."""
+        return len({pod.node for pod in self.pods(pool) if pod.node})
+
+    @property
+    def kept(self) -> int:
+        """Nodes of transcription workers on their way out: they finish a recording first, while captions servers,
+        empty by then, go in seconds.
+        """
+        nodes = {node.name for name in self.names for node in self.nodes(name)}
+        leaving = (pod for pod in gpu_pods(self.observed) if pod.terminating and pod.part == "transcription")
+        return len({pod.node for pod in leaving if pod.node in nodes})
+
+    @property
+    def closed(self) -> int:
+        """Nodes that somebody else cordoned and that carry no pod of ours: they exist and are of no use."""
+        return sum(map(self.closed_in, self.names))
+
+    def closed_in(self, pool: str) -> int:
+        """Those of one pool."""
+        with_pods = {pod.node for pod in self.pods(pool) if not pod.terminating}
+        return sum(
+            node.cordoned and not node.cordoned_by_us and node.name not in with_pods for node in self.nodes(pool)
+        )
+
+
+def _size_pool(pool: GpuPool, provider: Pool, group: _Group, need: int, fewest: int, *, alone: bool) -> PoolSize:
+    demand, observed, now, pace = group.demand, group.observed, group.now, group.pace
+    nodes, pods = group.nodes(pool.name), group.pods(pool.name)
+    size = _desired(pool, provider, need, fewest, nodes, pods, group, alone)
+    desired, memory, note = size.desired, size.memory, size.note
     marks: tuple[NodeMark, ...] = ()
-    if demand.propose and desired != provider.desired:
-        message = f"pool {pool.name} should have {desired} nodes and has {provider.desired}"
-        limits = (Limit(Reason.APPROVAL_NEEDED, f"{message}; set spec.capacity.mode to Auto to act on it"), *limits)
-        desired, memory, note = provider.desired, {}, f"{note}, proposed only"
-    elif not demand.propose:
-        # Nodes of a pool that is being lowered are of no use: any of them may be the one that goes.
-        trusted = [] if desired < provider.desired else trusted_nodes(pool, observed, now, pace)
-        marks = _marks(need - closed, nodes, pods, trusted, demand, memory, pool)
-    if desired < provider.desired:
+    # Nodes of a pool that is being lowered are of no use: any of them may be the one that goes.
+    trusted = [] if desired < provider.desired else trusted_nodes(pool, observed, now, pace)
+    marks = _marks(need - group.closed_in(pool.name), nodes, pods, trusted, demand, memory, pool)
+    if desired < provider.desired and not provider.obeys_marks:
         memory = {**memory, _lowered_at(pool): now, _lowered_to(pool): float(desired)}
     else:
         memory = {**memory, **_still_lowering(pool, nodes, provider, observed)}
-    plan = PoolPlan(pool.name, pool.provider, desired, min(pool.min, desired), max(pool.max, desired))
+    if desired > provider.desired:
+        memory = {**memory, raised_at(pool): now}
+    plan = PoolPlan(
+        pool.name, pool.provider, desired, min(pool.min, desired), max(pool.max, desired), victims=size.victims
+    )
     ready = sum(node.ready and node.gpus > 0 for node in nodes)
     ordered = max(0, provider.desired - len(nodes))
     trace = (
@@ -131,7 +219,7 @@ def size_pool(index: int, pool: GpuPool, demand: Demand, observed: Observed, now
         f" {len(nodes)} nodes, {ready} with GPU, {ordered} on order, desired {provider.desired} -> {desired}{note}",
         *(f"node {mark.node}: {'cordon, not needed' if mark.cordon else 'back in use'}" for mark in marks),
     )
-    return PoolSize(plan=plan, nodes=marks, limits=limits, memory=memory, trace=trace)
+    return PoolSize(plan=plan, nodes=marks, memory=memory, trace=trace)
 
 
 def _lowered_at(pool: GpuPool) -> str:
@@ -162,44 +250,65 @@ def _not_ours(index: int, pool: GpuPool, provider: Pool, observed: Observed) -> 
     return None
 
 
-def _closed(nodes: list[GpuNode], pods: list[GpuPod]) -> int:
-    """Nodes that somebody else cordoned and that carry no pod of ours: they exist and are of no use."""
-    with_pods = {pod.node for pod in pods if not pod.terminating}
-    return sum(node.cordoned and not node.cordoned_by_us and node.name not in with_pods for node in nodes)
+@dataclass(frozen=True)
+class _Size:
+    """A pool's new size, what to remember, a word on it, and which nodes shall go."""
 
-
-def _kept(pods: list[GpuPod]) -> int:
-    """Nodes of transcription workers on their way out: they finish a recording first, while captions servers, empty
-    by then, go in seconds.
-    """
-    return len({pod.node for pod in pods if pod.terminating and pod.part == "transcription" and pod.node})
+    desired: int
+    memory: Mapping[str, float]
+    note: str = ""
+    victims: tuple[str, ...] = ()
 
 
 def _desired(
     pool: GpuPool,
+    provider: Pool,
+    need: int,
+    fewest: int,
+    nodes: list[GpuNode],
+    pods: list[GpuPod],
+    group: _Group,
+    alone: bool,
+) -> _Size:
+    """What is ordered counts from the order on."""
+    demand, current = group.demand, provider.desired
+    if need > current:
+        return _Size(need, {})
+    # The pool's hold runs beside those of its parts, not after them.
+    hold = min(group.pace.hold, group.pace.gpu_hold)
+    held = hold_before_shrinking(_less(pool), current, fewest, group.observed.memory, group.now, hold)
+    if held.size >= current or need == current:
+        return _Size(current, held.memory, held.note)
+    if demand.frozen:
+        return _Size(current, held.memory, f", kept {current}: a signal is missing")
+    placing = demand.missing or any(not pod.node for pod in pods)
+    if provider.obeys_marks and not placing:
+        return _by_marks(current, need, nodes, pods, provider, held.memory)
+    # In a group the load may live on other pools; then nothing can come to this one while its nodes are closed.
+    exposed = demand.at_least > 0 if alone else any(not node.cordoned for node in nodes)
+    if pods or placing or exposed:
+        names = ", ".join(sorted(pod.pod for pod in pods)[:3]) or "a pod that is about to start"
+        note = f", kept {current}: the provider chooses, and might take the node of {names}"
+        return _Size(current, held.memory, note)
+    return _Size(need, held.memory, ", lowered: no pod is left on its nodes")
+
+
+def _by_marks(
     current: int,
     need: int,
-    demand: Demand,
+    nodes: list[GpuNode],
     pods: list[GpuPod],
-    observed: Observed,
-    now: float,
-    pace: Pace,
-) -> tuple[int, Mapping[str, float], str]:
-    """The pool's new size, what to remember, and a word on it. What is ordered counts from the order on."""
-    if need > current:
-        return max(current, min(need, pool.max)), {}, ""
-    # The pool's hold runs beside those of its parts, not after them.
-    fewest = max(need - max(demand.total - max(demand.at_least, demand.floor), 0), pool.min)
-    hold = min(pace.hold, pace.gpu_hold)
-    held = hold_before_shrinking(_less(pool), current, fewest, observed.memory, now, hold)
-    if held.size >= current or need == current:
-        return current, held.memory, held.note
-    if demand.frozen:
-        return current, held.memory, f", kept {current}: a signal is missing"
-    if pods or demand.missing or demand.at_least:
-        names = ", ".join(sorted(pod.pod for pod in pods)[:3]) or "a pod that is about to start"
-        return current, held.memory, f", kept {current}: the provider chooses, and might take the node of {names}"
-    return need, held.memory, ", lowered: no pod is left on its nodes"
+    provider: Pool,
+    memory: Mapping[str, float],
+) -> _Size:
+    """Where the provider takes marked machines first: mark closed and empty nodes, lower by those seen marked."""
+    with_pods = {pod.node for pod in pods}
+    empty = [node for node in nodes if node.cordoned and node.cordoned_by_us and node.name not in with_pods]
+    victims = tuple(node.name for node in sorted(empty, key=lambda node: -node.created)[: current - need])
+    going = sum(name in provider.marked for name in victims)
+    wrong = provider.marked & with_pods
+    note = f", {len(victims)} closed and empty, {going} of them marked"
+    return _Size(current if wrong else current - going, memory, note, victims)
 
 
 def _still_lowering(pool: GpuPool, nodes: list[GpuNode], provider: Pool, observed: Observed) -> dict[str, float]:
@@ -238,13 +347,25 @@ def _marks(
 
 
 def _limits(
-    index: int, pool: GpuPool, provider: Pool, need: int, desired: int, nodes: list[GpuNode]
+    ours: Sequence[tuple[int, GpuPool, Pool]], need: int, shares: Shares, demand: Demand, observed: Observed
 ) -> Iterator[Limit]:
-    if need > pool.max:
-        message = f"pool {pool.name} needs {need} nodes, spec.gpuPools[{index}].max is {pool.max}; raise it"
+    """Why the group has fewer nodes than it needs."""
+    index, first, _ = ours[0]
+    if shares.beyond_max and len(ours) == 1:
+        message = f"pool {first.name} needs {need} nodes, spec.gpuPools[{index}].max is {first.max}; raise it"
         yield Limit(Reason.MAXIMUM_REACHED, message)
+    elif shares.beyond_max:
+        most = sum(pool.max for _, pool, _ in ours)
+        message = f"group {first.group} needs {need} nodes, its {len(ours)} pools may have {most} together; add a pool"
+        yield Limit(Reason.MAXIMUM_REACHED, message)
+    if shares.beyond_budget:
+        message = f"{shares.beyond_budget} more nodes for {_worded(demand.wanted)} would cost more than is left"
+        yield Limit(Reason.BUDGET_SPENT, f"{message} of spec.capacity.budgetPerDay today; raise it, or wait")
+
+
+def _errors(pool: GpuPool, provider: Pool, desired: int, group: _Group) -> Iterator[Limit]:
     # The provider keeps its last error after it is over; only while nodes are missing it means anything.
-    if provider.error and sum(node.ready for node in nodes) < desired:
+    if provider.error and sum(node.ready for node in group.nodes(pool.name)) < desired:
         reason, next_step = _read_error(provider.error)
         yield Limit(reason, f"pool {pool.name}: the provider says: {provider.error[:200]}; {next_step}")
 

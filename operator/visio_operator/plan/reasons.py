@@ -47,6 +47,7 @@ class Reason(StrEnum):
     # Capacity
     ENOUGH = "Enough"
     MAXIMUM_REACHED = "MaximumReached"
+    BUDGET_SPENT = "BudgetSpent"
     QUOTA_EXCEEDED = "QuotaExceeded"
     OUT_OF_STOCK = "OutOfStock"
     PROVIDER_ERROR = "ProviderError"

@@ -30,6 +30,14 @@ def seconds(text: str | None) -> float:
     return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
+def _told(text: object) -> float:
+    """A time that somebody else wrote as unix seconds; 0 when it is none."""
+    try:
+        return seconds(str(text)) if text else 0.0
+    except ValueError:
+        return 0.0
+
+
 def condition(live: Body, kind: str) -> Body:
     """One condition of an object's status; empty when it is not there."""
     for entry in (live.get("status") or {}).get("conditions") or ():
@@ -208,6 +216,7 @@ def oks_pool(name: str, live: Body | None) -> Pool:
         maximum=int(spec.get("maxNodes") or 0),
         autoscaling=bool(spec.get("autoscaling")),
         error=str((status.get("last_error") or {}).get("message") or ""),
+        error_at=_told((status.get("last_error") or {}).get("posted")),
         owner=annotations_of(live).get(OWNER, ""),
     )
 

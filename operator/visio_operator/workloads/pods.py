@@ -81,7 +81,9 @@ def _pod_spec(site: Site, pod: Pod) -> Manifest:
         "securityContext": {**security, "fsGroupChangePolicy": "OnRootMismatch"},
         "containers": [_overridden(main, inherited, override), *others],
     }
-    selected = {**({POOL_LABEL: pod.pool} if pod.pool else {}), **(override.node_selector if override else {})}
+    pools = [each.name for each in site.spec.gpu_pools if pod.pool and pod.pool in (each.group, each.name)]
+    of_pool = {POOL_LABEL: pod.pool} if pod.pool and pools in ([pod.pool], []) else {}
+    selected = {**of_pool, **(override.node_selector if override else {})}
     tolerated = [{"key": GPU, "operator": "Exists"}] if pod.pool else []
     tolerated += [_toleration(one) for one in override.tolerations] if override else []
     optional: Manifest = {
@@ -92,17 +94,21 @@ def _pod_spec(site: Site, pod: Pod) -> Manifest:
         "tolerations": tolerated,
     }
     spec |= {key: value for key, value in optional.items() if value}
+    affinity: Manifest = {}
     if pod.one_per_node:
-        spec["affinity"] = {
-            "podAntiAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": [
-                    {
-                        "labelSelector": {"matchLabels": selector(site, pod.part)},
-                        "topologyKey": "kubernetes.io/hostname",
-                    }
-                ]
-            }
+        affinity["podAntiAffinity"] = {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "labelSelector": {"matchLabels": selector(site, pod.part)},
+                    "topologyKey": "kubernetes.io/hostname",
+                }
+            ]
         }
+    if pools and not of_pool:
+        term = {"matchExpressions": [{"key": POOL_LABEL, "operator": "In", "values": sorted(pools)}]}
+        affinity["nodeAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    if affinity:
+        spec["affinity"] = affinity
     if pod.host_network:
         spec |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
     return spec
