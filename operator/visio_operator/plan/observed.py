@@ -201,5 +201,7 @@ class Observed:
     nodes: tuple[GpuNode, ...] = ()
     pools: Mapping[str, Pool] = field(default_factory=dict)
     """By name in spec.gpuPools; only pools with a provider are looked up."""
+    approved: str = ""
+    """Digest of the proposal that a user approved, from the annotation of the VisioDeployment; empty for none."""
     memory: Mapping[str, float] = field(default_factory=dict)
     """Small facts carried from the previous status, such as since when a part could shrink."""

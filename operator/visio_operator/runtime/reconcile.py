@@ -24,6 +24,7 @@ from .apply import Outcome, apply
 from .kube import Kube, KubeError
 from .memory import Memory
 from .observe import observe
+from .projections import APPROVED_PLAN, annotations_of
 from .report import post_events, refusal, report, transitions, write_status
 
 Body = dict[str, Any]
@@ -71,7 +72,8 @@ async def reconcile(kube: Kube, session: aiohttp.ClientSession, ref: Ref, memory
             site = Site(name=ref.name, namespace=ref.namespace, uid=live["metadata"]["uid"], spec=spec)
             memory.plan = memory.plan or _remembered(live)
             now = time.time()
-            seen = await observe(kube, session, site, generation, memory, now)
+            approved = annotations_of(live).get(APPROVED_PLAN, "")
+            seen = await observe(kube, session, site, generation, memory, now, approved)
     previous = live.get("status") or {}
     if problems:
         message = "; ".join(map(str, problems))
