@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from visio_operator.api.spec import KIND
+from visio_operator.plan.propose import IGNORED, number_of
 
 from . import BAD_INPUT, FAILED, OK
 
 Body = Mapping[str, Any]
 
 _FOLLOW_SECONDS = 60.0
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.25
+_WRITES = 5
 
 
 class _RefusedError(Exception):
@@ -103,14 +105,20 @@ def _agree(plan: Body, arguments: argparse.Namespace) -> None:
     """Raise unless the plan is the one that the user means."""
     if arguments.digest is not None:
         if arguments.digest != plan["digest"]:
-            raise _RefusedError(
-                f"{arguments.digest[:64]} is stale, nothing is approved: the present plan is {plan['digest']}"
-            )
+            raise _RefusedError(_stale(arguments.digest, plan["digest"]))
         return
     if arguments.output == "json" or not sys.stdin.isatty():
         raise _RefusedError(f"nobody can be asked here; give --digest {plan['digest']} to approve this plan", BAD_INPUT)
-    if input("Approve this plan? (y/N) ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input("Approve this plan? (y/N) ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise _RefusedError("not approved")
+
+
+def _stale(digest: str, present: str) -> str:
+    return f"{digest[:64]} is stale, nothing is approved: the present plan is {present}"
 
 
 async def _read(kubeconfig: Path | None, namespace: str, name: str) -> Body:
@@ -118,9 +126,13 @@ async def _read(kubeconfig: Path | None, namespace: str, name: str) -> Body:
 
     kube = await Kube.connect(kubeconfig)
     try:
-        live = await kube.get(KIND, name, namespace)
+        return await _get(kube, namespace, name)
     finally:
         await kube.close()
+
+
+async def _get(kube: Any, namespace: str, name: str) -> Body:
+    live: Body | None = await kube.get(KIND, name, namespace)
     if live is None:
         raise _RefusedError(
             f"there is no VisioDeployment {name} in namespace {namespace}; name another one, or another namespace "
@@ -134,37 +146,43 @@ async def _approve(kubeconfig: Path | None, live: Body, plan: Body, *, quiet: bo
     """Write the approval and follow; why it was not taken up, or empty text."""
     from visio_operator.runtime.kube import Kube
 
-    kube = await Kube.connect(kubeconfig)
+    kube, meta = await Kube.connect(kubeconfig), live["metadata"]
     try:
-        await write_approval(kube, live, plan["digest"])
+        await _write(kube, meta["namespace"], meta["name"], plan["digest"])
         if not quiet:
-            print(f"approved {plan['digest']}; waits for the operator, Ctrl-C ends only the waiting")
-        return await _follow(kube, live["metadata"], plan["digest"])
+            print(f"approved {plan['digest']}; waits for the operator, Ctrl-C ends only the waiting", flush=True)
+        return await _follow(kube, meta, plan["digest"])
     finally:
         await kube.close()
 
 
-async def write_approval(kube: Any, live: Body, digest: str) -> None:
-    """Put the approval on exactly the object that was shown; one that changed since is refused by the API server."""
+async def _write(kube: Any, namespace: str, name: str, digest: str) -> None:
+    """Put the approval on the object while it holds the plan that was shown: the API server refuses a write to any
+    other state than the one just read, since a status of another plan may come in between.
+    """
     from visio_operator.runtime.kube import KubeError
     from visio_operator.runtime.projections import APPROVED_PLAN
 
-    meta = live["metadata"]
-    marked = {"resourceVersion": meta["resourceVersion"], "annotations": {APPROVED_PLAN: digest}}
-    try:
-        await kube.merge(KIND, meta["name"], meta["namespace"], {"metadata": marked})
-    except KubeError as error:
-        if not error.conflict:
-            raise
-        raise _RefusedError("the deployment changed meanwhile, nothing is approved; look at it again") from None
+    for _ in range(_WRITES):
+        live = await _get(kube, namespace, name)
+        present = proposed(live, name, namespace)["digest"]
+        if present != digest:
+            raise _RefusedError(_stale(digest, present))
+        marked = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": {APPROVED_PLAN: digest}}
+        try:
+            await kube.merge(KIND, name, namespace, {"metadata": marked})
+        except KubeError as error:
+            if not error.conflict:
+                raise
+        else:
+            return
+    raise _RefusedError("the deployment changes all the time, nothing is approved; try again")
 
 
 async def _follow(kube: Any, meta: Body, digest: str) -> str:
     end = time.monotonic() + _FOLLOW_SECONDS
     while time.monotonic() < end:
-        live = await kube.get(KIND, meta["name"], meta["namespace"])
-        if live is None:
-            return f"{meta['name']} was deleted"
+        live = await _get(kube, meta["namespace"], meta["name"])
         answer = judged(live.get("status") or {}, digest)
         if answer is not None:
             return answer
@@ -173,14 +191,14 @@ async def _follow(kube: Any, meta: Body, digest: str) -> str:
 
 
 def judged(status: Body, digest: str) -> str | None:
-    """What became of an approval: empty text when it was taken up, why not, or None while nothing is known."""
+    """What became of an approval: empty text when it was taken up, why not, or None until the operator has said so."""
     if status.get("approvedPlan") == digest:
         return ""
-    present = (status.get("plan") or {}).get("digest")
-    if present == digest:
+    if (status.get("memory") or {}).get(IGNORED) != number_of(digest):
         return None
+    present = (status.get("plan") or {}).get("digest")
     now = f"the present plan is {present}" if present else "no plan waits any more"
-    return f"{digest} became stale before it was taken up, so nothing was done: {now}"
+    return f"{digest} became stale before the operator saw the approval, so nothing was done: {now}"
 
 
 def status_lines(plan: Body | None, name: str, namespace: str) -> list[str]:

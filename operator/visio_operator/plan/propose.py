@@ -28,8 +28,8 @@ _ROUND = "approval.round"
 """How many approvals were seen, used or not."""
 _USED = "approval.used"
 """A number for the approval that was used, while it stays on the object."""
-_IGNORED = "approval.ignored"
-"""The same for one that fitted no plan."""
+IGNORED = "approval.ignored"
+"""The same for one that fitted no plan; a user who waits for an answer finds it in status."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def propose(spec: VisioDeploymentSpec, observed: Observed, gpus: GpuSize) -> Ver
             digest=digest_of(observed.uid, waiting, int(notes.get(_ROUND, 0))),
             changes=waiting,
             approvable=mode == "Propose",
-            ignored=observed.approved if _IGNORED in notes else "",
+            ignored=observed.approved if IGNORED in notes else "",
         )
     kept = _without(waiting, spec, observed, gpus)
     going = {change.pool for change in under_way}
@@ -102,6 +102,11 @@ def digest_of(uid: str, changes: Sequence[PoolChange], count: int) -> str:
     """A short name of a proposal: of the sizes, in any order, not of words or times."""
     sizes = sorted(f"{change.pool}:{change.before}>{change.after}" for change in changes)
     return sha256("\n".join([uid, str(count), *sizes]).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def number_of(approval: str) -> float:
+    """An approval as the kind of fact that a plan can remember."""
+    return float(int(sha256(approval.encode()).hexdigest()[:8], 16))
 
 
 def command(observed: Observed, digest: str) -> str:
@@ -180,13 +185,13 @@ def _approval_notes(observed: Observed, count: int, *, fits: bool) -> dict[str, 
     notes = {_ROUND: float(count)} if count else {}
     if not observed.approved:
         return notes
-    number = float(int(sha256(observed.approved.encode()).hexdigest()[:8], 16))
+    number = number_of(observed.approved)
     if fits:
         return {_ROUND: count + 1.0, _USED: number}
-    for key in (_USED, _IGNORED):
+    for key in (_USED, IGNORED):
         if observed.memory.get(key) == number:
             return {**notes, key: number}
-    return {_ROUND: count + 1.0, _IGNORED: number}
+    return {_ROUND: count + 1.0, IGNORED: number}
 
 
 def _without(waiting: Sequence[PoolChange], spec: VisioDeploymentSpec, observed: Observed, gpus: GpuSize) -> GpuSize:
