@@ -82,7 +82,7 @@ def propose(spec: VisioDeploymentSpec, observed: Observed, gpus: GpuSize) -> Ver
             digest=digest_of(observed.uid, waiting, int(notes.get(_ROUND, 0))),
             changes=waiting,
             approvable=mode == "Propose",
-            ignored=observed.approved if IGNORED in notes else "",
+            ignored=_legible(observed.approved) if IGNORED in notes else "",
         )
     kept = _without(waiting, spec, observed, gpus)
     going = {change.pool for change in under_way}
@@ -93,7 +93,11 @@ def propose(spec: VisioDeploymentSpec, observed: Observed, gpus: GpuSize) -> Ver
         nodes=tuple(_nodes(waiting, observed, gpus)) if mode == "Propose" else (),
         limits=(*(_limits(proposal, observed) if proposal else ()), *gpus.limits),
         memory={**kept.memory, **notes, **standing},
-        trace=(*gpus.trace, *_trace(under_way, proposal)),
+        trace=(
+            f"mode {mode}: what the operator would do, then what becomes of it",
+            *kept.trace,
+            *_trace(under_way, proposal),
+        ),
     )
     return Verdict(held, proposal, approved)
 
@@ -102,6 +106,11 @@ def digest_of(uid: str, changes: Sequence[PoolChange], count: int) -> str:
     """A short name of a proposal: of the sizes, in any order, not of words or times."""
     sizes = sorted(f"{change.pool}:{change.before}>{change.after}" for change in changes)
     return sha256("\n".join([uid, str(count), *sizes]).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def _legible(approval: str) -> str:
+    """An approval as it may be shown: anybody can write anything into an annotation."""
+    return "".join(sign for sign in approval[: 2 * DIGEST_LENGTH] if sign.isalnum()) or "something else"
 
 
 def number_of(approval: str) -> float:
@@ -199,6 +208,7 @@ def _without(waiting: Sequence[PoolChange], spec: VisioDeploymentSpec, observed:
     memory = dict(gpus.memory)
     replicas, pods, paused = dict(gpus.replicas), list(gpus.pods), set(gpus.paused)
     plans = {plan.name: plan for plan in gpus.pools}
+    trace = list(gpus.trace)
     for change in waiting:
         if plans[change.pool].desired < change.before:
             # The plan remembers when it lowered a pool, and mistrusts the pool's nodes after that.
@@ -210,7 +220,15 @@ def _without(waiting: Sequence[PoolChange], spec: VisioDeploymentSpec, observed:
                 pods = [mark for mark in pods if mark.pod not in names]
                 pods += _back_in_service(part, least, observed)
                 replicas[part] = max(replicas.get(part, 0), _with_minimum(part, least, pool, observed))
-    return replace(gpus, replicas=replicas, pods=tuple(pods), paused=frozenset(paused), memory=memory)
+                trace.append(f"{part}: does not pause, replicas stay {replicas[part]}: pool {pool} keeps its size")
+    return replace(
+        gpus,
+        replicas=replicas,
+        pods=tuple(pods),
+        paused=frozenset(paused),
+        memory=memory,
+        trace=tuple(trace),
+    )
 
 
 def _put_back(memory: dict[str, float], before: Mapping[str, float], *keys: str) -> None:
@@ -275,7 +293,7 @@ def next_step(proposal: Proposal, observed: Observed) -> str:
         return "it is only shown: set spec.capacity.mode to Propose to approve it, or to Auto"
     ignored = ""
     if proposal.ignored:
-        ignored = f"the approval of {proposal.ignored[: 2 * DIGEST_LENGTH]} is of another plan and is ignored; "
+        ignored = f"the approval of {proposal.ignored} is of another plan and is ignored; "
     return f"{ignored}approve it with `{command(observed, proposal.digest)}`"
 
 

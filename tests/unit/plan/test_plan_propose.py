@@ -204,7 +204,7 @@ def test_a_digest_is_of_the_sizes_in_any_order_and_of_no_words(changes: list[Poo
     assert name not in others
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), st.sampled_from(["Propose", "ForecastOnly"]), st.booleans())
 def test_without_its_approval_no_pool_is_written_and_no_node_closed_whatever_is_observed(
     data: st.DataObject, mode: str, guess: bool
@@ -228,7 +228,7 @@ def test_without_its_approval_no_pool_is_written_and_no_node_closed_whatever_is_
                 assert plan.parts[part].replicas >= world.workloads[part].desired
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_an_approval_lets_through_what_it_names_and_is_then_used_up(data: st.DataObject) -> None:
     spec = data.draw(specs())
