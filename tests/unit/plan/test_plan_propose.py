@@ -117,6 +117,21 @@ def test_a_smaller_pool_keeps_being_proposed_and_limits_nothing() -> None:
     assert lowered.memory["pool.l40.loweredTo"] == 0
 
 
+@pytest.mark.parametrize(
+    ("spec", "world"),
+    [
+        (a_mode("Propose", min=2), a_world()),
+        (a_mode("Propose"), a_world(nodes=(a_node("a"), a_node("b")), memory=HELD)),
+        (a_mode("ForecastOnly", min=1), a_world(approved="0123456789ab")),
+    ],
+)
+def test_a_plan_that_waits_is_the_same_at_every_look(spec: VisioDeploymentSpec, world: Observed) -> None:
+    first = decide(spec, world, NOW, LADDER)
+    second = decide(spec, replace(world, memory=first.memory), NOW + 30, LADDER)
+    assert decide(spec, replace(world, memory=second.memory), NOW + 3600, LADDER) == second
+    assert second.proposal is not None
+
+
 def test_a_minimum_pauses_only_for_an_approved_smaller_pool() -> None:
     spec = a_mode("Propose", min=1)
     world = a_world(a_server("a"), a_server("b"), nodes=(a_node("node-a"), a_node("node-b")), memory=HELD)
