@@ -239,8 +239,10 @@ class CalendarEntry(Model):
 class Capacity(Model):
     """How GPU capacity follows the load."""
 
-    mode: Literal["Auto", "Propose"] = Field(
-        "Auto", description="Act, or write the plan to status and wait for approval."
+    mode: Literal["Auto", "Propose", "ForecastOnly"] = Field(
+        "Auto",
+        description="Auto: act. Propose: write changes of node pools to status and wait for approval. "
+        "ForecastOnly: write them to status and never make them.",
     )
     blocked_target: Annotated[str, StringConstraints(pattern=PROBABILITY, max_length=8)] = Field(
         "0.0005", description="Share of caption streams that may find no slot at once."

@@ -20,6 +20,8 @@ CONDITION = pattern(r"^[A-Z][A-Za-z]*$", "use a condition name such as Ready")
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Name = Annotated[str, StringConstraints(max_length=253)]
+Digest = Annotated[str, StringConstraints(max_length=64)]
+Euros = Annotated[str, StringConstraints(max_length=24)]
 Message = Annotated[str, StringConstraints(max_length=MESSAGE_LENGTH)]
 
 
@@ -75,6 +77,29 @@ class TranscriptionStatus(Model):
     busy: Count = Field(0, description="Workers with a job.")
 
 
+class PlannedPool(Model):
+    """A node pool that would get another size."""
+
+    name: Name = Field(description="The pool, by its name in gpuPools.")
+    from_nodes: Count = Field(0, description="Nodes that the provider is asked for now.")
+    to_nodes: Count = Field(0, description="Nodes that it would be asked for.")
+    euros_per_day: Euros = Field(
+        "unknown", description="What that adds to a day, such as +56.40; unknown without a price."
+    )
+    reason: Message = Field("", description="Why, with numbers.")
+
+
+class ProposedPlan(Model):
+    """Changes of node pools that are planned and not made."""
+
+    digest: Digest = Field(description="Names these changes; approval is given to it.")
+    approvable: bool = Field(True, description="Whether approval has an effect; false in mode ForecastOnly.")
+    pools: Annotated[list[PlannedPool], Field(max_length=32), Unique("name")] = Field(
+        default=[], description="Pools that would change."
+    )
+    euros_per_day: Euros = Field("unknown", description="All of them together; unknown as soon as one is.")
+
+
 class VisioDeploymentStatus(Model):
     """What the operator observed and decided in its last full pass."""
 
@@ -83,7 +108,8 @@ class VisioDeploymentStatus(Model):
     )
     conditions: Annotated[list[StatusCondition], Field(max_length=16), Unique("type")] = Field(
         default=[],
-        description="Ready, Progressing, UpgradeHeld, CapacityLimited, ScalingFrozen, PolicyCompliant, Degraded.",
+        description="Ready, Progressing, UpgradeHeld, CapacityLimited, ScalingFrozen, ApprovalPending, "
+        "PolicyCompliant, Degraded.",
     )
     version: Name = Field("", description="Release that runs; empty until all parts run one.")
     gpu_nodes: Annotated[str, StringConstraints(max_length=16)] = Field(
@@ -98,6 +124,8 @@ class VisioDeploymentStatus(Model):
     embedded: Annotated[list[Name], Field(max_length=8), Unique()] = Field(
         default=[], description="Services that run inside the platform and are for evaluation only."
     )
+    plan: ProposedPlan | None = Field(None, description="Changes of node pools that wait for approval, if any.")
+    approved_plan: Digest = Field("", description="Digest of the plan that was last taken up on approval.")
     plan_digest: Annotated[str, StringConstraints(max_length=128)] = Field("", description="Digest of the last plan.")
     trace: Annotated[
         list[Annotated[str, StringConstraints(max_length=TRACE_LENGTH)]], Field(max_length=TRACE_LINES)

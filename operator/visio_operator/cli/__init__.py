@@ -34,6 +34,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("render", "render", "print the manifests of a healthy deployment"),
     Command("status", "status", "show how a deployment is"),
     Command("why", "status", "show why a deployment is planned as it is"),
+    Command("approve", "approve", "approve the proposed plan of a deployment"),
     Command("replay", "replay", "plan GPU servers line by line from readings"),
     Command("simulate", "simulate", "run the planner over a trace, beside autoscalers"),
     Command("smoke", "smoke", "make a call on a deployment and say what works"),

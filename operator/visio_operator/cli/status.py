@@ -12,6 +12,8 @@ from typing import Any
 
 from visio_operator.api.spec import KIND
 
+from .approve import status_lines
+
 Body = Mapping[str, Any]
 
 
@@ -80,6 +82,8 @@ def show_status(live: Body, as_json: bool) -> None:
     for pool in status.get("pools") or ():
         count = f"{pool.get('gpuReady', 0)}/{pool.get('desired', 0)} GPU nodes"
         print(f"  pool {pool['name']:<15} {count}  {pool.get('error', '')}".rstrip())
+    for line in status_lines(status.get("plan"), meta["name"], meta["namespace"]):
+        print(line)
     if captions := status.get("captions"):
         print(f"  captions slots       {captions.get('used', 0)}/{captions.get('total', 0)} in use")
     if work := status.get("transcription"):

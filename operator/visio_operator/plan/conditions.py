@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from .observed import Observed, Workload
 from .order import CHECKS, CRON_JOBS, GPU_PARTS, JOBS, is_up
-from .plan import Condition, PartPlan, Release
+from .plan import Condition, PartPlan, Proposal, Release
 from .policy import SOVEREIGNTY, Refusal
+from .propose import in_words, next_step
 from .reasons import ConditionType, Reason
 from .sizing import GpuSize
 
@@ -30,6 +31,7 @@ class Findings:
     upgrade_held: tuple[Reason, str] | None = None
     refusals: Sequence[Refusal] = ()
     gpus: GpuSize = field(default_factory=GpuSize)
+    proposal: Proposal | None = None
 
 
 def conditions(found: Findings) -> tuple[Condition, ...]:
@@ -40,6 +42,7 @@ def conditions(found: Findings) -> tuple[Condition, ...]:
         _degraded(found),
         _capacity_limited(found.gpus),
         _scaling_frozen(found.gpus),
+        _approval_pending(found.proposal, found.observed),
         _policy_compliant(found.refusals),
         _upgrade_held(found),
     )
@@ -156,6 +159,15 @@ def _scaling_frozen(gpus: GpuSize) -> Condition:
     if gpus.frozen:
         return _condition(kind, True, Reason.SIGNAL_MISSING, _joined(gpus.frozen))
     return _condition(kind, False, Reason.SIGNALS_FRESH, "all signals that sizes depend on are fresh")
+
+
+def _approval_pending(proposal: Proposal | None, observed: Observed) -> Condition:
+    kind = ConditionType.APPROVAL_PENDING
+    if proposal is None:
+        return _condition(kind, False, Reason.NOTHING_PROPOSED, "no plan waits for approval")
+    message = f"{_joined(map(in_words, proposal.changes))}; {next_step(proposal, observed)}"
+    reason = Reason.APPROVAL_NEEDED if proposal.approvable else Reason.FORECAST_ONLY
+    return _condition(kind, proposal.approvable, reason, message)
 
 
 def _policy_compliant(refusals: Sequence[Refusal]) -> Condition:

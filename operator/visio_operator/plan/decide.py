@@ -12,6 +12,7 @@ from visio_operator.api.spec import VisioDeploymentSpec
 
 from .capacity import size_gpus
 from .conditions import Findings, conditions
+from .foresee import forget_orders
 from .load import size_load
 from .observed import Observed
 from .order import GPU_PARTS, NEEDS, closed_gate, fixed_size, part_set
@@ -19,6 +20,7 @@ from .pace import Pace
 from .plan import PartPlan, Plan, Release
 from .policy import Refusal, refusals
 from .preflight import hold_parts, judge
+from .propose import propose
 from .reasons import ConditionType
 from .rotation import rotate
 from .secrets import secret_needs
@@ -59,9 +61,12 @@ def decide(
     # 4. Sizes, 5. gates: a closed gate holds back creation, never what exists.
     parts = {part: _part(spec, observed, part, present, release) for part in present}
 
-    # 6. GPU capacity: servers and workers from load, nodes from these.
+    # 6. GPU capacity: servers and workers from load, nodes from these, as far as nobody has to approve them first.
     planners = observed.planners.copy()
-    gpus = size_gpus(spec, observed, planners, now, pace)
+    sized = propose(spec, observed, size_gpus(spec, observed, planners, now, pace))
+    gpus = sized.gpus
+    if sized.proposal is not None:
+        forget_orders(observed, planners, now, pace)
     parts.update({part: replace(parts[part], replicas=size) for part, size in gpus.replicas.items() if part in parts})
 
     # 6. Media servers, recorders and workers from their own load.
@@ -88,12 +93,13 @@ def decide(
         migration_failed=rung.failed,
         upgrade_held=rung.held,
         gpus=gpus,
+        proposal=sized.proposal,
     )
     stated = conditions(found)
 
     # 9. When to look again.
     under_way = any(item.type == ConditionType.PROGRESSING and item.status == "True" for item in stated)
-    watchful = under_way or any(part in parts for part in GPU_PARTS) or bool(gpus.pools) or load.loaded
+    watchful = under_way or any(part in parts for part in GPU_PARTS) or bool(observed.pools) or load.loaded
     return Plan(
         release=release,
         migrate_release=rung.migrate,
@@ -106,6 +112,8 @@ def decide(
         media_slots=load.slots,
         node_port=load.node_port,
         nodes=gpus.nodes,
+        proposal=sized.proposal,
+        approved=sized.approved,
         conditions=stated,
         recheck_after=pace.recheck if watchful else pace.idle,
         trace=(

@@ -148,6 +148,12 @@ def settle(part: str, planners: Planners, missing: int, now: float, pace: Pace) 
         leads.coming.pop(name, None)
 
 
+def forget_orders(observed: Observed, planners: Planners, now: float, pace: Pace) -> None:
+    """Take back what was entered as ordered in this decision and waits for somebody's approval instead."""
+    for part, ledger in planners.orders.items():
+        settle(part, planners, min(len(ledger.open), len(observed.planners.orders[part].open)), now, pace)
+
+
 def _coming(part: str, born: list[Born], planners: Planners, pace: Pace) -> list[Server]:
     """The orders that do not serve yet."""
     ledger = planners.orders[part]

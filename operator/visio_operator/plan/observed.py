@@ -211,5 +211,7 @@ class Observed:
     """By name in spec.gpuPools; only pools with a provider are looked up."""
     planners: Planners = field(default_factory=Planners)
     """What was learned up to now; a decision works on a copy."""
+    approved: str = ""
+    """Digest of the proposal that a user approved, from the annotation of the VisioDeployment; empty for none."""
     memory: Mapping[str, float] = field(default_factory=dict)
     """Small facts carried from the previous status, such as since when a part could shrink."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 from .planners import Planners
@@ -116,6 +117,47 @@ class NodeMark:
 
 
 @dataclass(frozen=True)
+class PoolChange:
+    """A pool that would get another size."""
+
+    pool: str
+    before: int
+    """Nodes that the provider is asked for now."""
+    after: int
+    reason: str
+    euros_per_day: Decimal | None = None
+    """What it adds to a day in which all these nodes run; None while the pool has no price."""
+
+    @property
+    def euros_text(self) -> str:
+        """The euros a day, signed, or that they are not known."""
+        return euros_text(self.euros_per_day)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Changes of pools that are planned and not made."""
+
+    digest: str
+    changes: tuple[PoolChange, ...]
+    approvable: bool
+    """False where the mode only shows plans."""
+    ignored: str = ""
+    """An approval on the object that is of another plan."""
+
+    @property
+    def euros_text(self) -> str:
+        """The euros a day of all changes together; not known as soon as one of them is not."""
+        known = [change.euros_per_day for change in self.changes if change.euros_per_day is not None]
+        return euros_text(sum(known, Decimal(0)) if len(known) == len(self.changes) else None)
+
+
+def euros_text(euros: Decimal | None) -> str:
+    """An amount that is added or saved, with its sign."""
+    return "unknown" if euros is None else f"{euros:+.2f}"
+
+
+@dataclass(frozen=True)
 class Condition:
     """One condition in the Kubernetes convention; the transition time is added when it is reported."""
 
@@ -141,6 +183,10 @@ class Plan:
     pools: tuple[PoolPlan, ...] = ()
     pods: tuple[PodMark, ...] = ()
     nodes: tuple[NodeMark, ...] = ()
+    proposal: Proposal | None = None
+    """Changes of pools that wait for approval, or are only shown."""
+    approved: str = ""
+    """Digest of the proposal whose approval was taken up by this plan."""
     conditions: tuple[Condition, ...] = ()
     invalid: tuple[str, ...] = ()
     """Refusals: field, the value's problem and the next step. While any is there nothing that runs is touched."""

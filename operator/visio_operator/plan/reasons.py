@@ -13,6 +13,7 @@ class ConditionType(StrEnum):
     DEGRADED = "Degraded"
     CAPACITY_LIMITED = "CapacityLimited"
     SCALING_FROZEN = "ScalingFrozen"
+    APPROVAL_PENDING = "ApprovalPending"
     POLICY_COMPLIANT = "PolicyCompliant"
     UPGRADE_HELD = "UpgradeHeld"
 
@@ -56,6 +57,8 @@ class Reason(StrEnum):
     ADDRESS_MISSING = "AddressMissing"
     PORT_TAKEN = "PortTaken"
     APPROVAL_NEEDED = "ApprovalNeeded"
+    FORECAST_ONLY = "ForecastOnly"
+    NOTHING_PROPOSED = "NothingProposed"
     SIGNALS_FRESH = "SignalsFresh"
     SIGNAL_MISSING = "SignalMissing"
     # Policy and upgrades

@@ -51,9 +51,17 @@ class Snapshot:
 
 
 async def observe(
-    kube: Kube, session: aiohttp.ClientSession, site: Site, generation: int, memory: Memory, now: float
+    kube: Kube,
+    session: aiohttp.ClientSession,
+    site: Site,
+    generation: int,
+    memory: Memory,
+    now: float,
+    approved: str = "",
 ) -> Snapshot:
-    """Look at everything a decision may use. Raises KubeError; a signal that cannot be read is no error."""
+    """Look at everything a decision may use; `approved` is the digest that a user approved. Raises KubeError; a signal
+    that cannot be read is no error.
+    """
     spec = site.spec
     listed, pods, nodes, pools, secrets, bundle = await asyncio.gather(
         _live(kube, site.namespace),
@@ -119,6 +127,7 @@ async def observe(
         nodes=tuple(projections.gpu_node(node) for node in nodes.values()),
         pools=pools,
         planners=memory.planners or Planners(),
+        approved=approved,
         memory=dict(memory.plan),
     )
     return Snapshot(observed=observed, live=listed, pods=pods, nodes=nodes, secrets=secrets)

@@ -19,6 +19,8 @@ Body = Mapping[str, Any]
 PART_LABEL = "app.kubernetes.io/component"
 OWNER = f"{GROUP}/owner"
 """Annotation of a node pool: namespace/name of the deployment that sizes it."""
+APPROVED_PLAN = f"{GROUP}/approved-plan"
+"""Annotation of a VisioDeployment: digest of the proposal in its status that a user approves."""
 CORDONED = f"{GROUP}/cordoned"
 """Annotation of a node that we cordoned: namespace/name of the deployment."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"

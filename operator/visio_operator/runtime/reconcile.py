@@ -25,6 +25,7 @@ from .history import keep_planners, read_planners
 from .kube import Kube, KubeError
 from .memory import Memory
 from .observe import observe
+from .projections import APPROVED_PLAN, annotations_of
 from .report import post_events, refusal, report, transitions, write_status
 
 Body = dict[str, Any]
@@ -74,7 +75,8 @@ async def reconcile(kube: Kube, session: aiohttp.ClientSession, ref: Ref, memory
             now = time.time()
             if memory.planners is None:
                 memory.planners, memory.kept_at = await read_planners(kube, site), now
-            seen = await observe(kube, session, site, generation, memory, now)
+            approved = annotations_of(live).get(APPROVED_PLAN, "")
+            seen = await observe(kube, session, site, generation, memory, now, approved)
     previous = live.get("status") or {}
     if problems:
         message = "; ".join(map(str, problems))

@@ -11,7 +11,7 @@ from typing import Any
 from visio_operator.api.spec import API_VERSION, KIND, VisioDeploymentSpec
 from visio_operator.api.status import MESSAGE_LENGTH, TRACE_LENGTH, TRACE_LINES
 from visio_operator.plan.observed import GpuNode, Observed, Workload
-from visio_operator.plan.plan import Condition, PartPlan, Plan
+from visio_operator.plan.plan import Condition, PartPlan, Plan, Proposal
 
 from .compare import digest, merge_patch
 from .kube import FIELD_MANAGER, Kube, KubeError
@@ -45,6 +45,10 @@ def report(
         "trace": [line[:TRACE_LENGTH] for line in plan.trace[:TRACE_LINES]],
         "memory": dict(plan.memory),
     }
+    if approved := plan.approved or previous.get("approvedPlan"):
+        status["approvedPlan"] = approved
+    if plan.proposal is not None:
+        status["plan"] = _proposal(plan.proposal)
     if plan.invalid:
         # Nothing that runs was touched, so what was said of it stays true.
         status |= {key: previous[key] for key in ("version", "parts") if key in previous}
@@ -216,14 +220,34 @@ def image_version(image: str) -> str:
 def _pool(name: str, plan: Plan, observed: Observed) -> dict[str, Any]:
     nodes: list[GpuNode] = [node for node in observed.nodes if node.pool == name]
     ready = sum(node.ready for node in nodes)
-    planned = next((pool.desired for pool in plan.pools if pool.name == name), None)
     found = observed.pools.get(name)
+    there = found.desired if found is not None and found.found else len(nodes)
+    planned = next((pool.desired for pool in plan.pools if pool.name == name), there)
     return {
         "name": name,
-        "desired": len(nodes) if planned is None else planned,
+        "desired": planned,
         "ready": ready,
         "gpuReady": sum(node.ready and node.gpus > 0 for node in nodes),
         "error": (found.error if found else "")[:MESSAGE_LENGTH],
+    }
+
+
+def _proposal(proposal: Proposal) -> dict[str, Any]:
+    pools = [
+        {
+            "name": change.pool,
+            "fromNodes": change.before,
+            "toNodes": change.after,
+            "eurosPerDay": change.euros_text,
+            "reason": change.reason[:MESSAGE_LENGTH],
+        }
+        for change in proposal.changes
+    ]
+    return {
+        "digest": proposal.digest,
+        "approvable": proposal.approvable,
+        "pools": pools,
+        "eurosPerDay": proposal.euros_text,
     }
 
 

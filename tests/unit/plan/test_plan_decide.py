@@ -100,7 +100,7 @@ def test_a_healthy_deployment_is_ready_settled_and_has_nothing_to_write() -> Non
     plan = decided(spec, a_healthy_world(spec))
     assert {item.type: item.status for item in plan.conditions} == {
         "Ready": "True", "Progressing": "False", "Degraded": "False", "CapacityLimited": "False",
-        "ScalingFrozen": "False", "PolicyCompliant": "True", "UpgradeHeld": "False",
+        "ScalingFrozen": "False", "ApprovalPending": "False", "PolicyCompliant": "True", "UpgradeHeld": "False",
     }  # fmt: skip
     assert (plan.pools, plan.pods, plan.nodes) == ((), (), ())
     assert plan.memory == {FIRST_PORT: plan.node_port}

@@ -201,6 +201,7 @@ def test_a_group_of_single_nodes_follows_the_streams_down() -> None:
         plan = decide(spec, small.observe(now, plan), now, LADDER)
         small.obey(plan)
         history.append(sum(small.desired.values()))
-    assert sorted(set(history), reverse=True) == [4, 3, 2, 1]
+    assert (history[0], history[-1]) == (4, 1)
+    assert len(set(history)) >= 3, "one after another, not all at once in the end"
     assert history == sorted(history, reverse=True)
     assert len(small.streams) == 1

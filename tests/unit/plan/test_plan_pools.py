@@ -53,13 +53,6 @@ def test_limits_say_their_numbers() -> None:
     )
 
 
-def test_a_proposal_changes_no_node_and_says_what_it_would_do() -> None:
-    spec = a_spec(**with_captions(min=2) | {"capacity": {"mode": "Propose"}})
-    plan = decide(spec, a_world(), NOW, LADDER)
-    assert plan.pools[0].desired == 0
-    assert condition(plan, "CapacityLimited")[1] == "ApprovalNeeded"
-
-
 def test_without_a_provider_pods_do_not_wait_for_nodes_and_no_pool_is_written() -> None:
     spec = a_spec(captions={"enabled": True, "pool": "own", "min": 3}, gpuPools=[{"name": "own"}])
     plan = decide(spec, a_healthy_world(spec), NOW, LADDER)

@@ -1,5 +1,6 @@
 """Status: transition times, what is kept, which changes become events."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -7,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import UID, a_deployment, healthy_plan
+from visio_operator.api.status import VisioDeploymentStatus
 from visio_operator.plan.observed import Observed, Workload
-from visio_operator.plan.plan import Condition, PartPlan, Plan
+from visio_operator.plan.plan import Condition, PartPlan, Plan, PoolChange, Proposal
+from visio_operator.runtime.compare import merge_patch
 from visio_operator.runtime.report import image_version, instant, merge_conditions, refusal, report, transitions
 
 EARLY, LATE = 1_800_000_000.0, 1_800_000_600.0
@@ -130,6 +133,21 @@ def test_at_first_only_bad_news_become_events() -> None:
         condition("Progressing", "True"),
     )
     assert [entry["type"] for entry in transitions({}, first)] == ["Degraded", "PolicyCompliant"]
+
+
+def test_a_proposal_is_told_within_its_bounds_and_goes_when_it_is_taken_up() -> None:
+    changes = (PoolChange("l40", 3, 1, "x" * 5000, Decimal("-112.8")), PoolChange("h100", 0, 1, "jobs wait"))
+    waiting = reported(a_plan(proposal=Proposal("0123456789ab", changes, approvable=True)))
+    told = VisioDeploymentStatus.model_validate(waiting).plan
+    assert told is not None
+    assert [(p.name, p.from_nodes, p.to_nodes, p.euros_per_day) for p in told.pools] == [
+        ("l40", 3, 1, "-112.80"),
+        ("h100", 0, 1, "unknown"),
+    ]
+    assert (told.digest, told.euros_per_day, len(told.pools[0].reason)) == ("0123456789ab", "unknown", 1024)
+    taken = reported(a_plan(approved="0123456789ab"), waiting)
+    assert merge_patch(waiting, taken)["plan"] is None
+    assert reported(a_plan(), taken)["approvedPlan"] == "0123456789ab"
 
 
 @pytest.mark.parametrize(
