@@ -154,6 +154,14 @@ class Pool:
     error: str = ""
     owner: str = ""
     """Who sizes it, from our annotation: namespace/name of a VisioDeployment; empty when nobody does."""
+    obeys_marks: bool = False
+    """The provider takes the machines that carry our mark first."""
+    marked: frozenset[str] = frozenset()
+    """Nodes whose machine carries our delete mark now."""
+    placeholders: int | None = None
+    """Placeholder pods that are asked for; None where the provider is told a size."""
+    joining: int | None = None
+    """Machines that are ordered and no node yet; None where the provider does not tell."""
 
 
 @dataclass(frozen=True)
