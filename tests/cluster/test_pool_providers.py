@@ -99,8 +99,8 @@ def test_nodes_come_from_machines_and_for_placeholders_and_go_again(
     load = Load(lab, platform, "visio")
     assert _nodes(lab, machines) == _nodes(lab, group) == []
     assert _placeholders(lab, platform, group)["spec"]["replicas"] == 0
-    assert load.queue_recordings(jobs=2, audio_seconds=40) == 2
-    load.open_streams(3, seconds=20)
+    assert load.queue_recordings(jobs=2, audio_seconds=20) == 2
+    load.open_streams(3, seconds=8)
 
     # The infrastructure's refusal is told with its next step, in words that came through the Machine's conditions.
     said = live.eventually(
@@ -126,11 +126,22 @@ def test_nodes_come_from_machines_and_for_placeholders_and_go_again(
     assert {node["metadata"]["name"] for node in _nodes(lab, machines)} == names
     live.eventually("all streams have a slot", lambda: load.counters()["waiting"] == 0, 60)
 
-    live.eventually("all nodes are returned", lambda: not _nodes(lab, machines) and not _nodes(lab, group), 120)
+    live.eventually("all streams have ended", lambda: load.counters()["done"] == 3, 60)
     counters = load.counters()
-    assert (counters["cut"], counters["refused"], counters["missed"], counters["done"]) == (0, 0, 0, 3)
+    assert (counters["cut"], counters["refused"], counters["missed"]) == (0, 0, 0)
+
+    # An autoscaler takes what no placeholder and no real pod holds any more.
+    live.eventually("the autoscaler's nodes are gone", lambda: not _nodes(lab, group), 90)
     assert load.recordings_done() == 2
     assert _bill(lab, group) == {"ordered": 2, "returned": 2}
+
+    # What a deployment leaves is given back at once, and is nobody's then.
+    lab.kubectl("delete", "vd", "visio", "--namespace", platform, "--wait=false")
+    live.eventually("the machines are given back", lambda: not _nodes(lab, machines), 60)
+    left = live.get(lab, "machinedeployment", machines, platform)
+    assert left is not None
+    assert left["spec"]["replicas"] == 0
+    assert "visio-operator.dev/owner" not in left["metadata"]["annotations"]
     bill = _bill(lab, machines)
     assert 1 <= bill["ordered"] == bill["returned"] <= 2
 

@@ -79,7 +79,8 @@ def show_status(live: Body, as_json: bool) -> None:
         print(f"  {part['name']:<20} {part.get('state', ''):<12} {count:<8} {part.get('message', '')}".rstrip())
     for pool in status.get("pools") or ():
         count = f"{pool.get('gpuReady', 0)}/{pool.get('desired', 0)} GPU nodes"
-        print(f"  pool {pool['name']:<15} {count}  {pool.get('error', '')}".rstrip())
+        joining = f", {pool['joining']} on their way" if pool.get("joining") else ""
+        print(f"  pool {pool['name']:<15} {count}{joining}  {pool.get('error', '')}".rstrip())
     if captions := status.get("captions"):
         print(f"  captions slots       {captions.get('used', 0)}/{captions.get('total', 0)} in use")
     if work := status.get("transcription"):

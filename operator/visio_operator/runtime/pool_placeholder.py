@@ -11,7 +11,7 @@ from visio_operator.plan.observed import Pool
 from visio_operator.plan.plan import PoolPlan
 from visio_operator.workloads.placeholders import NODES
 
-from .pool_adapter import Adapter, Body, Patch, Seen, nothing_besides
+from .pool_adapter import Adapter, Body, Patch, Seen
 from .projections import annotations_of, terminating
 
 
@@ -51,4 +51,4 @@ def return_patch(body: Body) -> Patch:
     return {}
 
 
-PLACEHOLDER = Adapter(kind="", read=read, patch=patch, return_patch=return_patch, besides=nothing_besides)
+PLACEHOLDER = Adapter(kind="", read=read, patch=patch, return_patch=return_patch)
