@@ -37,6 +37,16 @@ def pool_node(pool: Json, name: str, zone: str) -> Json:
     return node
 
 
+def machine_node(name: str, node_type: str, zone: str, labels: dict[str, str], *, tainted: bool) -> Json:
+    """A node of a machine type, as it looks before its GPU is there."""
+    return _node(name, zone, node_type, capacity(node_type), labels, GPU_TAINT if tainted else None)
+
+
+def gpus_of(node_type: str) -> int:
+    """GPUs that a machine type has built in."""
+    return 1 if node_type.startswith("inference7-") else 0
+
+
 def capacity(node_type: str) -> dict[str, str]:
     """Processor, memory and pods of a node type, read from its name where the name says it."""
     cpu, memory = 8, 32
@@ -50,7 +60,7 @@ def capacity(node_type: str) -> dict[str, str]:
 def gpus(pool: Json) -> int:
     """GPUs of each node of the pool: one where a flexible GPU is attached or the type has one built in."""
     spec = pool["spec"]
-    return 1 if spec["nodeType"].startswith("inference7-") or (spec.get("fgpu") or {}).get("model") else 0
+    return 1 if gpus_of(spec["nodeType"]) or (spec.get("fgpu") or {}).get("model") else 0
 
 
 def zone_of(pool: Json, index: int) -> str:

@@ -98,8 +98,9 @@ def install_operator(lab: Lab) -> None:
     if not CHART.is_dir():
         raise LabError(f"chart not found at {CHART.name}; run the lab from a checkout of the project")
     template = [str(lab.bin / "helm"), "template", "visio-operator", str(CHART)]
+    values = "replicaCount=0,poolProviders={oks,clusterAPI,ovh,karpenter}"
     rendered = subprocess.run(
-        [*template, "--namespace", NAMESPACE, "--set", "replicaCount=0"], check=False, capture_output=True, text=True
+        [*template, "--namespace", NAMESPACE, "--set", values], check=False, capture_output=True, text=True
     )
     if rendered.returncode != 0:
         raise LabError(f"helm could not render the chart: {rendered.stderr.strip().splitlines()[-1]}")

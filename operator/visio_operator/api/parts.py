@@ -196,6 +196,20 @@ class GpuPool(Model):
             lambda self: self.group is None or self.provider in ("oks", "ovh", "clusterAPI"),
             "group",
         ),
+        Rule(
+            "!has(self.namespace) || self.provider == 'clusterAPI'",
+            "only a MachineDeployment has a namespace",
+            "remove it, or set provider clusterAPI",
+            lambda self: self.namespace is None or self.provider == "clusterAPI",
+            "namespace",
+        ),
+        Rule(
+            "self.provider != 'ovh' || self.max <= 100",
+            "OVHcloud sells at most 100 nodes in one pool",
+            "lower it and add a second pool",
+            lambda self: self.provider != "ovh" or self.max <= 100,
+            "max",
+        ),
     )
 
     name: ObjectName = Field(description="Name of the pool, and of the provider's pool object.")
@@ -206,6 +220,9 @@ class GpuPool(Model):
     )
     provider: Literal["oks", "clusterAPI", "ovh", "karpenter", "clusterAutoscaler", "none"] = Field(
         "none", description="Who sells the nodes; with `none` the nodes are somebody else's business."
+    )
+    namespace: ObjectName | None = Field(
+        None, description="Namespace of the MachineDeployment (clusterAPI); that of the VisioDeployment when unset."
     )
     node_type: Word | None = Field(None, description="The provider's machine type.")
     gpu_model: Word | None = Field(None, description="GPU model, such as nvidia-l40.")

@@ -58,6 +58,7 @@ class PoolStatus(Model):
     desired: Count = Field(0, description="Nodes that are wanted.")
     ready: Count = Field(0, description="Nodes that are Ready.")
     gpu_ready: Count = Field(0, description="Nodes whose GPU can be allocated.")
+    joining: Count | None = Field(None, description="Machines on their way; unset where the provider does not tell.")
     error: Message = Field("", description="What the provider says is wrong.")
 
 

@@ -14,16 +14,20 @@ HEADER = "# Generated from operator/visio_operator/runtime/kinds.py by `python -
 def rule_files() -> dict[str, str]:
     """The chart's rule files by their path in the repository.
 
-    `namespaced.yaml` holds in each namespace that is looked after, `cluster.yaml` for kinds without a namespace, and
-    `lease.yaml` in the operator's own namespace. Each rule says why it is needed, and the comments reach the cluster's
-    administrator, since the chart copies them into what it renders.
+    `namespaced.yaml` holds in each namespace that is looked after, `cluster.yaml` for kinds without a namespace,
+    `pools/` has those of each provider of GPU nodes, and `lease.yaml` holds in the operator's own namespace. Each rule
+    says why it is needed, and the comments reach the cluster's administrator, since the chart copies them into what it
+    renders.
     """
     lease = [kind for kind in KINDS if kind.name == "Lease"]
-    others = [kind for kind in KINDS if kind.name != "Lease"]
+    others = [kind for kind in KINDS if kind.name != "Lease" and not kind.provider]
+    # Pools stand outside the namespaces that are looked after, Machines too, so their rights are the cluster role's.
+    providers = dict.fromkeys(kind.provider for kind in KINDS if kind.provider)
     texts = {
         "cluster": _rules(kind for kind in others if not kind.namespaced),
         "namespaced": _rules(kind for kind in others if kind.namespaced),
         "lease": "".join(_lease_rules(kind) for kind in lease),
+        **{f"pools/{name}": _rules(kind for kind in KINDS if kind.provider == name) for name in providers},
     }
     return {f"{RULES}/{name}.yaml": HEADER + text for name, text in texts.items()}
 

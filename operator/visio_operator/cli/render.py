@@ -22,6 +22,7 @@ from visio_operator.plan.order import CHECKS, CRON_JOBS, IMAGE_KEYS, JOBS, fixed
 from visio_operator.plan.plan import Plan
 from visio_operator.plan.policy import secrets_wanted
 from visio_operator.plan.preflight import connections_digest
+from visio_operator.plan.providers import PROVIDERS
 from visio_operator.plan.workers import BACKLOG
 from visio_operator.workloads.common import Site
 from visio_operator.workloads.firewall import openings, table
@@ -149,9 +150,15 @@ def healthy(spec: VisioDeploymentSpec, name: str, namespace: str, ladder: tuple[
     for wanted in secrets_wanted(spec):
         keys[wanted.name] = keys.get(wanted.name, frozenset()) | frozenset(wanted.keys)
     pools = {
-        pool.name: Pool(pool.name, found=True, minimum=pool.min, maximum=pool.max)
+        pool.name: Pool(
+            pool.name,
+            found=True,
+            minimum=pool.min,
+            maximum=pool.max,
+            placeholders=None if PROVIDERS[pool.provider].abilities.sets_size else 0,
+        )
         for pool in spec.gpu_pools
-        if pool.provider != "none"
+        if pool.provider in PROVIDERS
     }
     return Observed(
         uid=NO_UID,

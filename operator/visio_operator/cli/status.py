@@ -81,7 +81,8 @@ def show_status(live: Body, as_json: bool) -> None:
         print(f"  {part['name']:<20} {part.get('state', ''):<12} {count:<8} {part.get('message', '')}".rstrip())
     for pool in status.get("pools") or ():
         count = f"{pool.get('gpuReady', 0)}/{pool.get('desired', 0)} GPU nodes"
-        print(f"  pool {pool['name']:<15} {count}  {pool.get('error', '')}".rstrip())
+        joining = f", {pool['joining']} on their way" if pool.get("joining") else ""
+        print(f"  pool {pool['name']:<15} {count}{joining}  {pool.get('error', '')}".rstrip())
     for line in status_lines(status.get("plan"), meta["name"], meta["namespace"]):
         print(line)
     if captions := status.get("captions"):

@@ -17,6 +17,7 @@ from .load import size_load
 from .observed import Observed
 from .order import GPU_PARTS, NEEDS, closed_gate, fixed_size, part_set
 from .pace import Pace
+from .placeholders import with_placeholders
 from .plan import PartPlan, Plan, Release
 from .policy import Refusal, refusals
 from .preflight import hold_parts, judge
@@ -107,7 +108,7 @@ def decide(
         secrets=secrets,
         livekit=rotation.keys,
         connections=verdict.digest,
-        pools=gpus.pools,
+        pools=with_placeholders(gpus.pools, spec, observed, gpus.replicas),
         pods=(*gpus.pods, *load.pods),
         media_slots=load.slots,
         node_port=load.node_port,

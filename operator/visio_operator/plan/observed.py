@@ -162,6 +162,10 @@ class Pool:
     """The provider takes the machines that carry our mark first."""
     marked: frozenset[str] = frozenset()
     """Nodes whose machine carries our delete mark now."""
+    placeholders: int | None = None
+    """Placeholder pods that are asked for; None where the provider is told a size."""
+    joining: int | None = None
+    """Machines that are ordered and no node yet; None where the provider does not tell."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,8 @@ class PoolPlan:
     maximum: int
     victims: tuple[str, ...] = ()
     """Nodes whose machines shall carry the delete mark; the machines of all others lose ours."""
+    placeholders: int | None = None
+    """Placeholder pods to run; None where the provider is told a size."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from .images import is_inside
 from .observed import Observed
 from .order import IMAGE_KEYS, part_set
 from .plan import Release
+from .providers import PROVIDERS, why_missing
 from .reasons import Reason
 from .secrets import shared_keys
 from .windows import unknown_zone
@@ -158,14 +159,9 @@ def _listed(keys: Iterable[str]) -> str:
 def _pools(spec: VisioDeploymentSpec, observed: Observed) -> Iterator[Refusal]:
     for index, pool in enumerate(spec.gpu_pools):
         where = f"spec.gpuPools[{index}]"
-        if pool.provider not in ("oks", "none"):
-            problem = f"provider {pool.provider} is not supported yet"
-            next_step = "use oks, or none and size the nodes yourself"
-            yield Refusal(Reason.PROVIDER_NOT_SUPPORTED, f"{where}.provider", problem, next_step)
-        elif pool.provider == "oks" and not (pool.name in observed.pools and observed.pools[pool.name].found):
-            problem = f"there is no NodePool {pool.name} in nodepools.oks.dev"
-            next_step = "create it with desiredNodes 0 and autoscaling false, or set provider none"
-            yield Refusal(Reason.POOL_MISSING, f"{where}.name", problem, next_step)
+        found = observed.pools.get(pool.name)
+        if pool.provider in PROVIDERS and not (found and found.found):
+            yield Refusal(Reason.POOL_MISSING, f"{where}.name", *why_missing(pool, found))
         regions = spec.sovereignty.regions
         if regions and pool.zone is not None and not any(pool.zone.startswith(region) for region in regions):
             problem = f"zone {pool.zone} is outside {', '.join(regions)}"

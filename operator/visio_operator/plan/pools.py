@@ -16,6 +16,8 @@ from .backoff import back_off, raised_at
 from .observed import GpuNode, Observed, Pool
 from .pace import Pace
 from .plan import NodeMark, PoolPlan
+from .pool_errors import read_error
+from .providers import abilities_of, two_writers
 from .reasons import Reason
 from .shares import Shares, View, share
 from .sizing import Limit, PoolSize, hold_before_shrinking
@@ -68,7 +70,7 @@ def trusted_nodes(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> 
     provider = observed.pools.get(pool.name)
     if provider is None or pool.provider == "none":
         return nodes
-    if provider.obeys_marks:
+    if abilities_of(pool, provider).chooses_victim:
         return [node for node in nodes if node.name not in provider.marked]
     at, size = observed.memory.get(_lowered_at(pool)), observed.memory.get(_lowered_to(pool))
     if at is None or size is None:
@@ -95,7 +97,7 @@ def free_gpus(
 def larger_than_needed(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> bool:
     """Whether a pool of ours had more nodes than needed for so long that it may be lowered as a whole."""
     found = observed.pools.get(pool.name)
-    if found is not None and found.obeys_marks:
+    if found is not None and found.found and pool.provider != "none" and abilities_of(pool, found).chooses_victim:
         return False
     since = observed.memory.get(_less(pool))
     return since is not None and now - since >= min(pace.hold, pace.gpu_hold)
@@ -203,7 +205,7 @@ def _size_pool(pool: GpuPool, provider: Pool, group: _Group, need: int, fewest: 
     # Nodes of a pool that is being lowered are of no use: any of them may be the one that goes.
     trusted = [] if desired < provider.desired else trusted_nodes(pool, observed, now, pace)
     marks = _marks(need - group.closed_in(pool.name), nodes, pods, trusted, demand, memory, pool)
-    if desired < provider.desired and not provider.obeys_marks:
+    if desired < provider.desired and not abilities_of(pool, provider).chooses_victim:
         memory = {**memory, _lowered_at(pool): now, _lowered_to(pool): float(desired)}
     else:
         memory = {**memory, **_still_lowering(pool, nodes, provider, observed)}
@@ -241,11 +243,10 @@ def _worded(wanted: Mapping[str, int]) -> str:
 def _not_ours(index: int, pool: GpuPool, provider: Pool, observed: Observed) -> Limit | None:
     """Why a pool must not be written: two writers would undo each other's sizes for ever."""
     if provider.autoscaling:
-        message = f"NodePool {pool.name} has autoscaling true, and a pool has one writer"
-        return Limit(Reason.TWO_WRITERS, f"{message}; set it to false, or spec.gpuPools[{index}].provider to none")
+        return Limit(Reason.TWO_WRITERS, two_writers(index, pool))
     owner = f"{observed.namespace}/{observed.name}"
     if provider.owner not in ("", owner):
-        message = f"NodePool {pool.name} is sized by {provider.owner}"
+        message = f"pool {pool.name} is sized by {provider.owner}"
         return Limit(Reason.POOL_OF_ANOTHER, f"{message}; name another pool in spec.gpuPools[{index}].name")
     return None
 
@@ -284,6 +285,8 @@ def _desired(
     placing = demand.missing or any(not pod.node for pod in pods)
     if provider.obeys_marks and not placing:
         return _by_marks(current, need, nodes, pods, provider, held.memory)
+    if abilities_of(pool, provider).chooses_victim and not provider.obeys_marks:
+        return _Size(need, held.memory, ", lowered: nodes with pods of ours are never taken")
     # In a group the load may live on other pools; then nothing can come to this one while its nodes are closed.
     exposed = demand.at_least > 0 if alone else any(not node.cordoned for node in nodes)
     if pods or placing or exposed:
@@ -366,15 +369,5 @@ def _limits(
 def _errors(pool: GpuPool, provider: Pool, desired: int, group: _Group) -> Iterator[Limit]:
     # The provider keeps its last error after it is over; only while nodes are missing it means anything.
     if provider.error and sum(node.ready for node in group.nodes(pool.name)) < desired:
-        reason, next_step = _read_error(provider.error)
+        reason, next_step = read_error(provider.error)
         yield Limit(reason, f"pool {pool.name}: the provider says: {provider.error[:200]}; {next_step}")
-
-
-def _read_error(text: str) -> tuple[Reason, str]:
-    """What a provider's error means: Outscale's codes 10046 and 10001 (facts/scaling.md A6)."""
-    lower = text.lower()
-    if "10046" in lower or "quota" in lower:
-        return Reason.QUOTA_EXCEEDED, "ask the provider for a higher quota, or lower max"
-    if "10001" in lower or "insufficientcapacity" in lower or "insufficient capacity" in lower:
-        return Reason.OUT_OF_STOCK, "use a pool in another zone or with another GPU model"
-    return Reason.PROVIDER_ERROR, "look at the NodePool's status"

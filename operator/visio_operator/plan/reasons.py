@@ -38,7 +38,6 @@ class Reason(StrEnum):
     VERSION_STEP = "VersionStepNotAllowed"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a word of the vocabulary, no password
     POOL_MISSING = "PoolMissing"
-    PROVIDER_NOT_SUPPORTED = "ProviderNotSupported"
     IMAGE_OUTSIDE_REGISTRIES = "ImageOutsideRegistries"
     DIGEST_MISSING = "DigestMissing"
     NOT_IN_RELEASE = "NotInRelease"

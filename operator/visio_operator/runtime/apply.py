@@ -16,13 +16,13 @@ from visio_operator.plan.plan import Plan
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, PLATFORM, Manifest, Site
 from visio_operator.workloads.restarts import with_secrets_digest
 
-from . import marks
+from . import marks, pools
 from .attempts import Key
 from .compare import DIGEST, differences, digest
 from .generated import correct_secret, secret_values
 from .kube import FIELD_MANAGER, Kube, KubeError
 from .memory import Memory
-from .nodepools import node_patch, owner_of, pod_patch, pool_patch
+from .nodepools import node_patch, owner_of, pod_patch
 from .observe import Snapshot
 from .projections import PART_LABEL, annotations_of, labels_of, terminating
 from .replicas import KEEPER, kept_replicas, with_initial_replicas
@@ -266,9 +266,13 @@ def _marks(this: _Pass) -> Iterable[Work]:
 
 
 def _pools(this: _Pass) -> Iterable[Work]:
-    for pool in this.plan.pools:
-        if patch := pool_patch(owner_of(this.site), pool, this.seen.observed.pools.get(pool.name)):
-            yield ("NodePool", pool.name), digest(patch), _later(_merge, this, "NodePool", pool.name, None, patch)
+    """Sizes of pools, and marks on the machines that shall go."""
+    owner, seen = owner_of(this.site), this.seen
+    for plan in this.plan.pools:
+        found = seen.observed.pools.get(plan.name)
+        for one in pools.writes(owner, this.site, plan, found, seen.pools.get(plan.name)):
+            write = _later(_merge, this, one.kind, one.name, one.namespace, one.patch)
+            yield (one.kind, one.name), digest(one.patch), write
 
 
 async def _merge(this: _Pass, kind: str, name: str, namespace: str | None, patch: Body) -> None:

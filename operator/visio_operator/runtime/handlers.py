@@ -25,6 +25,7 @@ from .kinds import RENDERED, Kind
 from .kube import Kube, KubeError
 from .memory import Memory
 from .observe import WATCHED_PARTS
+from .pool_cluster_api import DEPLOYMENT_NAME
 from .projections import PART_LABEL
 from .reconcile import Ref, Result, reconcile, report_failure
 from .settings import Settings
@@ -83,8 +84,8 @@ def registry(context: Context, kinds: tuple[Kind, ...]) -> kopf.OperatorRegistry
     kopf.on.event(GROUP, VERSION, PLURAL, registry=found, id="deployment")(_deployment_waker(context))
     kopf.daemon(GROUP, VERSION, PLURAL, registry=found, id="loop", cancellation_timeout=3.0)(_loop(context))
     for kind in kinds:
-        waker = _pool_waker(context) if kind.name in ("Node", "NodePool") else _owned_waker(context)
-        kopf.on.event(kind.group, kind.version, kind.plural, registry=found, id=kind.plural)(waker)
+        waker = _pool_waker(context) if kind.name == "Node" or kind.provider else _owned_waker(context)
+        kopf.on.event(kind.group, kind.version, kind.plural, registry=found, id=kind.resource)(waker)
     return found
 
 
@@ -164,7 +165,8 @@ def _pool_waker(context: Context) -> Any:
     def wake_users(event: Mapping[str, Any], **_: Any) -> None:
         body = event.get("object") or {}
         meta = body.get("metadata") or {}
-        context.wake_pool((meta.get("labels") or {}).get(POOL_LABEL) or meta.get("name", ""))
+        labels = meta.get("labels") or {}
+        context.wake_pool(labels.get(POOL_LABEL) or labels.get(DEPLOYMENT_NAME) or meta.get("name", ""))
 
     return wake_users
 

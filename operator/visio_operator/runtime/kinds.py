@@ -29,6 +29,8 @@ class Kind:
     """Made from manifests, and pruned when no manifest asks for it any more."""
     optional: bool = False
     """Served only where its CRD is installed."""
+    provider: str = ""
+    """Whose pools of GPU nodes it belongs to; its rights are given only where the chart names this provider."""
     subresources: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
@@ -137,7 +139,23 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "NodePool", "oks.dev", "v1beta2", "nodepools", ("get", "list", "watch", "patch"),
-        "order and return GPU nodes", namespaced=False, optional=True,
+        "order and return GPU nodes of Outscale OKS", namespaced=False, optional=True, provider="oks",
+    ),
+    Kind(
+        "MachineDeployment", "cluster.x-k8s.io", "v1beta2", "machinedeployments", ("get", "list", "watch", "patch"),
+        "order and return GPU nodes of Cluster API", optional=True, provider="clusterAPI",
+    ),
+    Kind(
+        "Machine", "cluster.x-k8s.io", "v1beta2", "machines", ("list", "watch", "patch"),
+        "see why a machine does not come; patch marks the one that shall go", optional=True, provider="clusterAPI",
+    ),
+    Kind(
+        "OvhNodePool", "kube.cloud.ovh.com", "v1alpha1", "nodepools", ("get", "list", "watch", "patch"),
+        "order and return GPU nodes of OVHcloud MKS", namespaced=False, optional=True, provider="ovh",
+    ),
+    Kind(
+        "KarpenterNodePool", "karpenter.sh", "v1", "nodepools", ("get", "list", "watch", "patch"),
+        "order and return GPU nodes of Karpenter", namespaced=False, optional=True, provider="karpenter",
     ),
     Kind(
         "Lease", "coordination.k8s.io", "v1", "leases", ("get", "create", "update"),

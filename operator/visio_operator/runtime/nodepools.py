@@ -1,15 +1,14 @@
-"""What is written to node pools, GPU pods and GPU nodes. Pure."""
+"""What is written to GPU pods and GPU nodes. Pure."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from visio_operator.plan.observed import Pool
-from visio_operator.plan.plan import NodeMark, PodMark, PoolPlan
+from visio_operator.plan.plan import NodeMark, PodMark
 from visio_operator.workloads.common import SERVING_LABEL, Site
 from visio_operator.workloads.media import ANNOUNCED, SLOT
 
-from .projections import CORDONED, DELETION_COST, OWNER, annotations_of, labels_of
+from .projections import CORDONED, DELETION_COST, annotations_of, labels_of
 
 Body = dict[str, Any]
 
@@ -17,19 +16,6 @@ Body = dict[str, Any]
 def owner_of(site: Site) -> str:
     """How a pool names the deployment that sizes it."""
     return f"{site.namespace}/{site.name}"
-
-
-def pool_patch(owner: str, plan: PoolPlan, pool: Pool | None) -> Body:
-    """The patch that sizes a pool; empty when it says so already or is not there.
-
-    One patch for all three sizes, since the provider's admission compares them with each other (facts/scaling.md A1).
-    """
-    if pool is None or not pool.found:
-        return {}
-    if (pool.desired, pool.minimum, pool.maximum, pool.owner) == (plan.desired, plan.minimum, plan.maximum, owner):
-        return {}
-    sizes = {"desiredNodes": plan.desired, "minNodes": plan.minimum, "maxNodes": plan.maximum}
-    return {"metadata": {"annotations": {OWNER: owner}}, "spec": sizes}
 
 
 def pod_patch(mark: PodMark, pod: Body | None) -> Body:
@@ -61,8 +47,3 @@ def node_patch(owner: str, mark: NodeMark, node: Body | None) -> Body:
     if CORDONED not in annotations_of(node):
         return {}
     return {"metadata": {"annotations": {CORDONED: None}}, "spec": {"unschedulable": None}}
-
-
-def return_patch() -> Body:
-    """The patch that gives a pool back: no nodes wanted, our annotation off. Its largest size stays as it was."""
-    return {"metadata": {"annotations": {OWNER: None}}, "spec": {"desiredNodes": 0, "minNodes": 0}}

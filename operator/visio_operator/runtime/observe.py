@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
 from visio_operator.api.spec import VisioDeploymentSpec
-from visio_operator.plan.observed import Observed, Pool, Queue
+from visio_operator.plan.observed import Observed, Queue
 from visio_operator.plan.planners import Planners
 from visio_operator.plan.policy import secrets_wanted
 from visio_operator.plan.rotation import is_generated
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, MANAGED_BY, POOL_LABEL, Site
 from visio_operator.workloads.turn import tls_secret
 
-from . import marks, media_signals, preflight_result, projections, signals
+from . import marks, media_signals, pools, preflight_result, projections, signals
 from .kinds import RENDERED
 from .kube import Kube, KubeError
 from .media_addresses import reachable_at, refused_node_ports
 from .memory import Memory
+from .pool_adapter import Seen
 from .projections import PART_LABEL, labels_of
 from .secret_values import decode
 from .signals import Broker
@@ -48,6 +49,8 @@ class Snapshot:
     """Nodes of the deployment's pools by name."""
     secrets: Mapping[str, Body]
     """The Secrets that the spec refers to."""
+    pools: Mapping[str, Seen] = field(default_factory=dict)
+    """What was read of the pools of GPU nodes that have a provider, by their names in the spec."""
 
 
 async def observe(
@@ -63,16 +66,17 @@ async def observe(
     that cannot be read is no error.
     """
     spec = site.spec
-    listed, pods, nodes, pools, secrets, bundle = await asyncio.gather(
+    listed, pods, nodes, found_pools, secrets, bundle = await asyncio.gather(
         _live(kube, site.namespace),
         _pods(kube, site),
         _nodes(kube, spec),
-        _pools(kube, spec),
+        pools.look_up(kube, site),
         _secrets(kube, site),
         _bundle(kube, site),
     )
     mine = {key: body for key, body in listed.items() if labels_of(body).get(DEPLOYMENT_LABEL) == site.name}
     secrets |= await _older_pairs(kube, site, mine, secrets)
+    seen_pools = pools.with_cluster(found_pools, site, mine, pods, nodes)
     signals.prune(memory, now)
     broker = _broker(site, mine, secrets)
     media_pods, egress_pods = dict(_of_part(pods, "sfu")), dict(_of_part(pods, "egress"))
@@ -125,12 +129,12 @@ async def observe(
         recorders=recorders,
         worker_queues=worker_queues,
         nodes=tuple(projections.gpu_node(node) for node in nodes.values()),
-        pools=pools,
+        pools=pools.read(site, seen_pools),
         planners=memory.planners or Planners(),
         approved=approved,
         memory=dict(memory.plan),
     )
-    return Snapshot(observed=observed, live=listed, pods=pods, nodes=nodes, secrets=secrets)
+    return Snapshot(observed=observed, live=listed, pods=pods, nodes=nodes, secrets=secrets, pools=seen_pools)
 
 
 async def _live(kube: Kube, namespace: str) -> dict[tuple[str, str], Body]:
@@ -163,21 +167,6 @@ async def _nodes(kube: Kube, spec: VisioDeploymentSpec) -> dict[str, Body]:
         return {}
     selector = f"{POOL_LABEL} in ({','.join(sorted(pool.name for pool in spec.gpu_pools))})"
     return {node["metadata"]["name"]: node for node in await kube.list("Node", selector=selector)}
-
-
-async def _pools(kube: Kube, spec: VisioDeploymentSpec) -> dict[str, Pool]:
-    async def one(name: str, provider: str) -> Pool:
-        if provider != "oks":
-            return Pool(
-                name=name, found=False, error=f"provider {provider} is not supported by this release; use oks or none"
-            )
-        if not await kube.serves("NodePool") and not await kube.serves("NodePool", refresh=True):
-            return Pool(name=name, found=False, error="the CRD nodepools.oks.dev is not installed in this cluster")
-        return projections.oks_pool(name, await kube.get("NodePool", name))
-
-    wanted = [pool for pool in spec.gpu_pools if pool.provider != "none"]
-    found = await asyncio.gather(*(one(pool.name, pool.provider) for pool in wanted))
-    return {pool.name: pool for pool in found}
 
 
 async def _secrets(kube: Kube, site: Site) -> dict[str, Body]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from visio_operator.api.spec import GROUP
-from visio_operator.plan.observed import CaptionsServer, GpuNode, Pool, TranscriptionWorker, Workload
+from visio_operator.plan.observed import CaptionsServer, GpuNode, TranscriptionWorker, Workload
 from visio_operator.workloads.common import POOL_LABEL, SERVING_LABEL
 from visio_operator.workloads.restarts import KEY_PAIRS
 
@@ -30,14 +30,6 @@ _RANK = {"Deployment": 0, "StatefulSet": 1, "Job": 2, "CronJob": 3}
 def seconds(text: str | None) -> float:
     """A Kubernetes timestamp as unix seconds; 0 when it is missing."""
     return datetime.fromisoformat(text).timestamp() if text else 0.0
-
-
-def _told(text: object) -> float:
-    """A time that somebody else wrote as unix seconds; 0 when it is none."""
-    try:
-        return seconds(str(text)) if text else 0.0
-    except ValueError:
-        return 0.0
 
 
 def condition(live: Body, kind: str) -> Body:
@@ -202,24 +194,6 @@ def gpu_node(node: Body) -> GpuNode:
         created=seconds(node["metadata"].get("creationTimestamp")),
         zone=labels_of(node).get("topology.kubernetes.io/zone", ""),
         cordoned_by_us=CORDONED in annotations_of(node),
-    )
-
-
-def oks_pool(name: str, live: Body | None) -> Pool:
-    """An Outscale OKS NodePool; its last error is reported as the provider wrote it."""
-    if live is None:
-        return Pool(name=name, found=False, error=f"there is no NodePool {name} (nodepools.oks.dev); create it first")
-    spec, status = live.get("spec") or {}, live.get("status") or {}
-    return Pool(
-        name=name,
-        found=True,
-        desired=int(spec.get("desiredNodes") or 0),
-        minimum=int(spec.get("minNodes") or 0),
-        maximum=int(spec.get("maxNodes") or 0),
-        autoscaling=bool(spec.get("autoscaling")),
-        error=str((status.get("last_error") or {}).get("message") or ""),
-        error_at=_told((status.get("last_error") or {}).get("posted")),
-        owner=annotations_of(live).get(OWNER, ""),
     )
 
 

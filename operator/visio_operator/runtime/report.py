@@ -228,6 +228,7 @@ def _pool(name: str, plan: Plan, observed: Observed) -> dict[str, Any]:
         "desired": planned,
         "ready": ready,
         "gpuReady": sum(node.ready and node.gpus > 0 for node in nodes),
+        **({} if found is None or found.joining is None else {"joining": found.joining}),
         "error": (found.error if found else "")[:MESSAGE_LENGTH],
     }
 

@@ -10,10 +10,11 @@ from visio_operator.api.spec import KIND
 from visio_operator.plan.order import GPU_PARTS
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, POOL_LABEL
 
-from . import log
+from . import log, pools
 from .kube import Kube, KubeError
-from .nodepools import return_patch
-from .projections import OWNER, PART_LABEL, annotations_of
+from .pool_adapter import Body
+from .pools import PoolRef
+from .projections import PART_LABEL
 
 EVERY = 300.0
 
@@ -21,9 +22,9 @@ EVERY = 300.0
 async def give_back(kube: Kube, owner: str) -> None:
     """Return the pools of one deployment (namespace/name) that is being deleted; the sweep does what fails here."""
     try:
-        for name, of in (await _owned_pools(kube)).items():
+        for ref, (of, body) in (await pools.owned(kube)).items():
             if of == owner:
-                await _return(kube, name, owner)
+                await _return(kube, ref, owner, body)
     except KubeError as error:
         log.warning("could not give node pools back yet", deployment=owner, error=error.message)
 
@@ -37,11 +38,11 @@ async def sweep(kube: Kube, namespaces: tuple[str, ...], woken: asyncio.Event) -
         woken.clear()
         try:
             # Pools first: an owner that is written there exists by then, so the later list knows it.
-            owned = await _owned_pools(kube)
+            owned = await pools.owned(kube)
             alive = await _named_pools(kube, namespaces)
-            for name, owner in owned.items():
+            for ref, (owner, body) in owned.items():
                 if not namespaces or owner.partition("/")[0] in namespaces:
-                    await _judge(kube, name, owner, alive)
+                    await _judge(kube, ref, owner, body, alive)
         except KubeError as error:
             log.warning("could not look for node pools without an owner", error=error.message)
         with suppress(TimeoutError):
@@ -49,11 +50,11 @@ async def sweep(kube: Kube, namespaces: tuple[str, ...], woken: asyncio.Event) -
                 await woken.wait()
 
 
-async def _judge(kube: Kube, name: str, owner: str, alive: Mapping[str, frozenset[str]]) -> None:
+async def _judge(kube: Kube, ref: PoolRef, owner: str, body: Body, alive: Mapping[str, frozenset[PoolRef]]) -> None:
     named = alive.get(owner)
-    if named is not None and (name in named or await _serves_sessions(kube, name, owner)):
+    if named is not None and (ref in named or await _serves_sessions(kube, ref.name, owner)):
         return
-    await _return(kube, name, owner)
+    await _return(kube, ref, owner, body)
 
 
 async def _serves_sessions(kube: Kube, pool: str, owner: str) -> bool:
@@ -67,20 +68,14 @@ async def _serves_sessions(kube: Kube, pool: str, owner: str) -> bool:
     return any((pod.get("spec") or {}).get("nodeName") in names for pod in pods)
 
 
-async def _owned_pools(kube: Kube) -> dict[str, str]:
-    """Owner by pool."""
-    if not await kube.serves("NodePool"):
-        return {}
-    found = {pool["metadata"]["name"]: annotations_of(pool).get(OWNER, "") for pool in await kube.list("NodePool")}
-    return {name: owner for name, owner in found.items() if owner}
-
-
-async def _named_pools(kube: Kube, namespaces: tuple[str, ...]) -> dict[str, frozenset[str]]:
+async def _named_pools(kube: Kube, namespaces: tuple[str, ...]) -> dict[str, frozenset[PoolRef]]:
     """The pools that each living deployment names."""
     lists = await asyncio.gather(*(kube.list(KIND, namespace=namespace) for namespace in namespaces or (None,)))
     return {
         f"{body['metadata']['namespace']}/{body['metadata']['name']}": frozenset(
-            pool.get("name", "") for pool in (body.get("spec") or {}).get("gpuPools") or ()
+            pools.ref_of(pool["provider"], pool.get("name", ""), pool.get("namespace"), body["metadata"]["namespace"])
+            for pool in (body.get("spec") or {}).get("gpuPools") or ()
+            if pool.get("provider") in pools.ADAPTERS
         )
         for bodies in lists
         for body in bodies
@@ -88,6 +83,6 @@ async def _named_pools(kube: Kube, namespaces: tuple[str, ...]) -> dict[str, fro
     }
 
 
-async def _return(kube: Kube, name: str, owner: str) -> None:
-    await kube.merge("NodePool", name, None, return_patch())
-    log.info("gave a node pool back", pool=name, deployment=owner)
+async def _return(kube: Kube, ref: PoolRef, owner: str, body: Body) -> None:
+    await pools.give_back(kube, ref, body)
+    log.info("gave a node pool back", pool=ref.name, provider=ref.provider, deployment=owner)

@@ -56,6 +56,9 @@ class Pod:
     """GPU pool on whose nodes it runs."""
     one_per_node: bool = False
     host_network: bool = False
+    placed_like: str = ""
+    """Part whose overridden node selector and tolerations it takes in place of its own."""
+    priority_class: str = ""
     overrides_of: str = ""
     """Part whose overridden variables it takes too: Jobs run with the settings of the API."""
 
@@ -81,12 +84,14 @@ def _pod_spec(site: Site, pod: Pod) -> Manifest:
         "securityContext": {**security, "fsGroupChangePolicy": "OnRootMismatch"},
         "containers": [_overridden(main, inherited, override), *others],
     }
+    placed = _override(site, pod.placed_like or pod.part)
     pools = [each.name for each in site.spec.gpu_pools if pod.pool and pod.pool in (each.group, each.name)]
     of_pool = {POOL_LABEL: pod.pool} if pod.pool and pools in ([pod.pool], []) else {}
-    selected = {**of_pool, **(override.node_selector if override else {})}
+    selected = {**of_pool, **(placed.node_selector if placed else {})}
     tolerated = [{"key": GPU, "operator": "Exists"}] if pod.pool else []
-    tolerated += [_toleration(one) for one in override.tolerations] if override else []
+    tolerated += [_toleration(one) for one in placed.tolerations] if placed else []
     optional: Manifest = {
+        "priorityClassName": pod.priority_class,
         "initContainers": [_bounded(one, pod.volumes) for one in pod.init],
         "volumes": list(pod.volumes),
         "imagePullSecrets": [{"name": name} for name in site.spec.image_pull_secrets],

@@ -19,6 +19,7 @@ from .garage import garage
 from .gateway import gateway
 from .ingress import ingress
 from .network_policies import network_policies
+from .placeholders import placeholders
 from .postgres import postgres
 from .preflight import preflight
 from .redis import redis
@@ -49,6 +50,7 @@ BUILDERS: tuple[Builder, ...] = (
     call_webhook,
     transcription,
     captions,
+    placeholders,
     subtitles,
     metadata_collector,
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from visio_lab.operator_process import NAMESPACE, SERVICE_ACCOUNT
 from visio_lab.progress import PlainProgress
 from visio_lab.tools import ensure_tools
 from visio_operator.cli.rbac import rule_files
-from visio_operator.runtime.kinds import KINDS
+from visio_operator.runtime.kinds import KINDS, Kind
 from visio_operator.runtime.leader import LEASE
+from visio_operator.workloads.placeholders import PRIORITY_CLASS
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "visio-operator"
@@ -66,10 +69,19 @@ def granted(role: Object) -> Counter[Rule]:
 
 
 def needed(*, namespaced: bool) -> Counter[Rule]:
-    """Each right that the operator's own table of kinds asks for, without the Lease."""
+    """Each right that the operator's own table of kinds asks for, without the Lease and without pools."""
+    return rights_of(kind for kind in KINDS if kind.namespaced == namespaced and not kind.provider)
+
+
+def of_provider(name: str) -> Counter[Rule]:
+    """The rights that the pools of one provider need."""
+    return rights_of(kind for kind in KINDS if kind.provider == name)
+
+
+def rights_of(kinds: Iterable[Kind]) -> Counter[Rule]:
     rights: Counter[Rule] = Counter()
-    for kind in KINDS:
-        if kind.namespaced == namespaced and kind.name != "Lease":
+    for kind in kinds:
+        if kind.name != "Lease":
             rights.update((kind.group, kind.plural, verb, ()) for verb in kind.verbs)
             for subresource, verbs in kind.subresources:
                 rights.update((kind.group, f"{kind.plural}/{subresource}", verb, ()) for verb in verbs)
@@ -88,13 +100,14 @@ def test_the_rules_in_the_chart_are_those_of_the_table_of_kinds() -> None:
 
 def test_cluster_wide_rights_are_exactly_what_the_code_uses(helm: Path) -> None:
     manifests = template(helm)
-    assert granted(only(manifests, "ClusterRole")) == needed(namespaced=True) + needed(namespaced=False)
+    everything = needed(namespaced=True) + needed(namespaced=False) + of_provider("oks")
+    assert granted(only(manifests, "ClusterRole")) == everything
     assert [manifest["metadata"]["name"] for manifest in manifests if manifest["kind"] == "Role"] == [f"{LEASE}-lease"]
 
 
 def test_named_namespaces_get_roles_and_the_cluster_role_keeps_what_has_no_namespace(helm: Path) -> None:
     manifests = template(helm, 'watchNamespaces=["a","b"]')
-    assert granted(only(manifests, "ClusterRole")) == needed(namespaced=False)
+    assert granted(only(manifests, "ClusterRole")) == needed(namespaced=False) + of_provider("oks")
     for namespace in ("a", "b"):
         role = only(manifests, "Role", namespace=namespace)
         assert granted(role) == needed(namespaced=True)
@@ -104,6 +117,27 @@ def test_named_namespaces_get_roles_and_the_cluster_role_keeps_what_has_no_names
     assert not any("secrets" in rule["resources"] for rule in only(manifests, "ClusterRole")["rules"])
     arguments = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
     assert {"--namespace=a", "--namespace=b"} <= set(arguments)
+
+
+@pytest.mark.parametrize("providers", [[], ["clusterAPI"], ["ovh", "karpenter"]])
+def test_only_pools_of_the_named_providers_may_be_touched(helm: Path, providers: list[str]) -> None:
+    manifests = template(helm, f"poolProviders={json.dumps(providers)}")
+    rights = needed(namespaced=True) + needed(namespaced=False)
+    for name in providers:
+        assert of_provider(name)
+        rights += of_provider(name)
+    assert granted(only(manifests, "ClusterRole")) == rights
+
+
+def test_an_unknown_provider_is_refused(helm: Path) -> None:
+    result = run(helm, "template", "visio-operator", str(CHART), "--set-json", 'poolProviders=["aws"]')
+    assert result.returncode != 0
+    assert "poolProviders" in result.stderr
+
+
+def test_placeholders_have_the_lowest_priority_that_still_buys_nodes(helm: Path) -> None:
+    found = only(template(helm), "PriorityClass")
+    assert (found["metadata"]["name"], found["value"], found["preemptionPolicy"]) == (PRIORITY_CLASS, -10, "Never")
 
 
 def test_the_lease_is_the_operators_own_in_its_own_namespace(helm: Path) -> None:
@@ -140,9 +174,9 @@ def test_rendered_crds_are_kept_at_uninstall_and_otherwise_unchanged(helm: Path)
     )
 
 
-def test_crds_can_be_left_to_somebody_else(helm: Path) -> None:
+def test_what_a_cluster_has_once_can_be_left_to_somebody_else(helm: Path) -> None:
     kinds = {manifest["kind"] for manifest in template(helm, "crds.install=false")}
-    assert "CustomResourceDefinition" not in kinds
+    assert not kinds & {"CustomResourceDefinition", "PriorityClass"}
 
 
 def test_two_replicas_under_the_restricted_profile_with_a_read_only_root(helm: Path) -> None:
@@ -178,12 +212,12 @@ def test_selectors_find_the_pods_and_nothing_of_another_release(helm: Path) -> N
             assert selector["matchLabels"]["app.kubernetes.io/instance"] == release
 
 
-def test_two_installations_share_no_object_but_the_crds(helm: Path) -> None:
+def test_two_installations_share_no_object_but_what_a_cluster_has_once(helm: Path) -> None:
     def names(namespace: str) -> set[tuple[str, str, str]]:
         return {
             (manifest["kind"], manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"])
             for manifest in template(helm, 'watchNamespaces=["shared"]', namespace=namespace)
-            if manifest["kind"] != "CustomResourceDefinition"
+            if manifest["kind"] not in ("CustomResourceDefinition", "PriorityClass")
         }
 
     assert not names("one") & names("two")

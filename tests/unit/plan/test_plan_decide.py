@@ -184,12 +184,21 @@ REFUSED = [
         " create it with desiredNodes 0 and autoscaling false, or set provider none",
     ),
     Refused(
-        "provider not supported",
-        {"gpuPools": [{"name": "l40", "provider": "karpenter"}]},
+        "no such MachineDeployment",
+        {"gpuPools": [{"name": "l40", "provider": "clusterAPI"}]},
         {},
-        "ProviderNotSupported",
-        "spec.gpuPools[0].provider: provider karpenter is not supported yet;"
-        " use oks, or none and size the nodes yourself",
+        "PoolMissing",
+        "spec.gpuPools[0].name: there is no MachineDeployment l40 in machinedeployments.cluster.x-k8s.io;"
+        " create it with replicas 0 and the label visio-operator.dev/pool: l40 in spec.template.metadata,"
+        " or set provider none",
+    ),
+    Refused(
+        "a pool that is not fit",
+        {"gpuPools": [{"name": "l40", "provider": "ovh"}]},
+        {"pools": {"l40": Pool("l40", False, error="NodePool l40 lacks a label")}},
+        "PoolMissing",
+        "spec.gpuPools[0].name: NodePool l40 lacks a label; create it with desiredNodes 0, autoscale false and the"
+        " label visio-operator.dev/pool: l40 in spec.template.metadata, or set provider none",
     ),
     Refused(
         "no digests",

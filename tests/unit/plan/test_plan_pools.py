@@ -26,7 +26,7 @@ from visio_operator.plan.servers import Reading, Server
         ),
         (a_pool(1, error="10001 InsufficientCapacity"), "OutOfStock", "another zone"),
         (a_pool(1, error="no route"), "ProviderError", "no route"),
-        (a_pool(0, autoscaling=True), "TwoWriters", "set it to false"),
+        (a_pool(0, autoscaling=True), "TwoWriters", "set its spec.autoscaling to false"),
         (a_pool(0, owner="other/visio"), "PoolOfAnotherDeployment", "is sized by other/visio"),
     ],
 )

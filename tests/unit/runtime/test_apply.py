@@ -5,18 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from builders import UID, a_deployment
-from visio_operator.plan.observed import Observed, Pool
-from visio_operator.plan.plan import NodeMark, PodMark, PoolPlan, SecretNeed
+from visio_operator.plan.observed import Observed
+from visio_operator.plan.plan import NodeMark, PodMark, SecretNeed
 from visio_operator.runtime.apply import superfluous, with_digest
 from visio_operator.runtime.attempts import Attempts
 from visio_operator.runtime.compare import DIGEST, differences
 from visio_operator.runtime.generated import correct_secret
 from visio_operator.runtime.kube import KubeError
-from visio_operator.runtime.nodepools import node_patch, pod_patch, pool_patch
+from visio_operator.runtime.nodepools import node_patch, pod_patch
 from visio_operator.runtime.observe import Snapshot
 from visio_operator.runtime.secret_values import encode
 from visio_operator.workloads.common import metadata
@@ -103,22 +101,6 @@ def test_every_manifest_carries_its_digest_and_does_not_differ_from_itself() -> 
         assert len(wanted["metadata"]["annotations"][DIGEST]) == 64
         assert differences(wanted, copy.deepcopy(wanted)) == ()
         assert DIGEST not in (manifest["metadata"].get("annotations") or {}), "the manifest itself was changed"
-
-
-@given(st.integers(0, 20), st.integers(0, 20), st.booleans())
-def test_a_pool_is_written_in_one_patch_or_not_at_all(desired: int, now: int, ours: bool) -> None:
-    pool = Pool("l40", found=True, desired=now, minimum=now, maximum=20, owner=OWNER if ours else "")
-    patch = pool_patch(OWNER, PoolPlan("l40", "oks", desired, desired, 20), pool)
-    if desired == now and ours:
-        assert patch == {}
-    else:
-        assert patch["spec"] == {"desiredNodes": desired, "minNodes": desired, "maxNodes": 20}
-
-
-def test_a_pool_that_is_not_there_is_not_written() -> None:
-    plan = PoolPlan("l40", "oks", 1, 1, 2)
-    assert pool_patch(OWNER, plan, None) == {}
-    assert pool_patch(OWNER, plan, Pool("l40", found=False)) == {}
 
 
 def test_a_pod_is_marked_once() -> None:

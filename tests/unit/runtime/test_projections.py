@@ -66,16 +66,3 @@ def test_a_gpu_counts_from_when_it_can_be_allocated() -> None:
     assert (projections.gpu_node(node).ready, projections.gpu_node(node).gpus) == (True, 0)
     node["status"]["allocatable"]["nvidia.com/gpu"] = "1"
     assert projections.gpu_node(node).gpus == 1
-
-
-def test_a_pool_tells_its_sizes_owner_and_last_error() -> None:
-    pool = projections.oks_pool(
-        "l40",
-        {
-            "metadata": {"name": "l40", "annotations": {"visio-operator.dev/owner": "a/b"}},
-            "spec": {"desiredNodes": 2, "minNodes": 1, "maxNodes": 4},
-            "status": {"last_error": {"message": "quota"}},
-        },
-    )
-    assert (pool.desired, pool.minimum, pool.maximum, pool.owner, pool.error) == (2, 1, 4, "a/b", "quota")
-    assert not projections.oks_pool("l40", None).found
