@@ -5,44 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
-from rich.table import Table
 
-from visio_operator.plan.foresight import Foresight
-from visio_operator.plan.servers import Limits
-from visio_operator.simulation.baselines import static_peak, utilization
 from visio_operator.simulation.cloud import Cloud
-from visio_operator.simulation.oracle import oracle_seconds
+from visio_operator.simulation.entrants import entrants
 from visio_operator.simulation.read_trace import TraceError, read_streams
+from visio_operator.simulation.report import page
+from visio_operator.simulation.study import Announced, Setting, Study, as_figures, compare
 from visio_operator.simulation.synthetic import Shape, generate
 from visio_operator.simulation.trace import STEP, Streams
-from visio_operator.simulation.world import Policy, World
 
-from .files import UnreadableError, read
+from .files import UnreadableError, UnwritableError, check_writable, read, write_whole
 from .planner_config import ConfigError, PlannerConfig, parse_config
+from .simulate_tables import print_tables
 
 _DAY_STEPS = 86_400 // STEP
-
-
-@dataclass(frozen=True)
-class Line:
-    """The figures of one policy."""
-
-    policy: str
-    server_hours: float
-    of_oracle: float | None
-    waited_percent: float
-    """Streams that found no slot in the 30 s in which they joined."""
-    lost: int
-    sessions_ended: int
-    orders: int
-    euros: float | None
-    """None where no price is known."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -73,27 +53,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="of the made-up streams and the orders (default %(default)s)"
     )
+    parser.add_argument("--report", metavar="HTML", help="write a page with figures and charts that needs nothing else")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="format")
     parser.set_defaults(func=simulate)
 
 
 def simulate(arguments: argparse.Namespace) -> int:
-    """Print the figures; exit code 2 for a trace or a configuration that cannot be used."""
+    """Print the figures; exit code 2 for a trace, a configuration or a place for the report that cannot be used."""
     try:
+        if arguments.report is not None:
+            check_writable(arguments.report)
         config = parse_config(read(arguments.config)) if arguments.config else PlannerConfig()
         trace = _trace(arguments)
         trace = replace(trace, calendar=config.calendar())
         history = _history(arguments, trace)
-    except (UnreadableError, ConfigError, TraceError) as error:
+        study = _study(arguments, config, trace, history)
+        if arguments.report is not None:
+            write_whole(arguments.report, page(study))
+    except (UnreadableError, UnwritableError, ConfigError, TraceError) as error:
         print(f"visio-operator simulate: {error}", file=sys.stderr)
         return 2
-    limits = config.limits("captions")
-    cloud = Cloud(arguments.lead * 60.0, arguments.lead * 60.0 * 1.6)
-    lines = _run(arguments, trace, limits, cloud, history)
     if arguments.output == "json":
-        print(json.dumps({"lead_seconds": cloud.median, "policies": [asdict(line) for line in lines]}, indent=2))
+        print(json.dumps(as_figures(study), indent=2))
     else:
-        _print(lines, trace, history, cloud)
+        print_tables(study)
     return 0
 
 
@@ -117,73 +100,72 @@ def _history(arguments: argparse.Namespace, trace: Streams) -> int:
     return steps
 
 
-def _run(arguments: argparse.Namespace, trace: Streams, limits: Limits, cloud: Cloud, history: int) -> list[Line]:
-    offered = trace.offered()
-    ideal = oracle_seconds(offered, limits.slots, cloud.median, history)
-    moving = not arguments.no_moving
-    policies: list[tuple[str, Policy, bool, bool]] = [
-        ("visio-operator", Foresight(limits).step, moving, False),
-        ("HPA at 60 %", utilization(limits, 0.6), False, True),
-        ("HPA at 80 %", utilization(limits, 0.8), False, True),
-        ("static peak", static_peak(limits, max(offered)), False, True),
-    ]
-    lines = []
+def _study(arguments: argparse.Namespace, config: PlannerConfig, trace: Streams, history: int) -> Study:
+    limits = config.limits("captions")
+    cloud = _cloud(arguments.lead)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        for name, policy, moves, spread in policies:
-            task = progress.add_task(name, total=trace.steps)
-            world = World(trace, limits.slots, cloud, arguments.seed, moves, spread)
-            figures = world.run(policy, history, _every(partial(_tell, progress, task)))
-            lines.append(
-                Line(
-                    name,
-                    round(figures.server_seconds / 3600, 1),
-                    round(figures.server_seconds / ideal, 3) if ideal else None,
-                    round(100 * figures.waited_share, 4),
-                    figures.lost,
-                    figures.ended,
-                    figures.orders,
-                    _euros(figures.server_seconds, limits),
-                )
-            )
-    perfect = Line(
-        "knows the future", round(ideal / 3600, 1), 1.0 if ideal else None, 0.0, 0, 0, 0, _euros(ideal, limits)
+        lines, week, whole = compare(
+            entrants(limits, trace, not arguments.no_moving),
+            trace, limits, cloud, arguments.seed, history, Teller(progress),
+        )  # fmt: skip
+    return Study(cloud.median, _setting(arguments, config, trace, history, cloud), lines, week, whole)
+
+
+def _cloud(minutes: float) -> Cloud:
+    return Cloud(minutes * 60.0, minutes * 60.0 * 1.6)
+
+
+class Teller:
+    """Shows how far each run is."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """Move the bar of one run."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total)
+        self._progress.update(self._tasks[name], completed=done)
+
+
+def _setting(
+    arguments: argparse.Namespace, config: PlannerConfig, trace: Streams, history: int, cloud: Cloud
+) -> Setting:
+    limits = config.limits("captions")
+    source, synthetic = _origin(arguments, trace)
+    return Setting(
+        streams_from=source,
+        synthetic=(*synthetic, "Lead times and failing orders are drawn at random; no provider was asked."),
+        start=trace.start + history * STEP,
+        days=round((trace.steps - history) / _DAY_STEPS, 2),
+        history_days=history // _DAY_STEPS,
+        slots=limits.slots,
+        price_per_hour=limits.price_per_hour,
+        lead_seconds=cloud.median,
+        lead_p95_seconds=cloud.p95,
+        failing_percent=round(100 * cloud.fails, 2),
+        moving=not arguments.no_moving,
+        seed=arguments.seed,
+        calendar=tuple(
+            Announced(_printable(entry.name or ""), meeting.start, meeting.end, meeting.streams)
+            for entry, meeting in zip(config.capacity.calendar, config.calendar(), strict=True)
+        ),
     )
-    return [*lines, perfect]
 
 
-def _tell(progress: Progress, task: TaskID, done: int) -> None:
-    progress.update(task, completed=done)
+def _origin(arguments: argparse.Namespace, trace: Streams) -> tuple[str, list[str]]:
+    if arguments.synthetic is not None:
+        weeks = f"{arguments.synthetic} {'week' if arguments.synthetic == 1 else 'weeks'} of made-up meetings"
+        return weeks, [f"All streams: {weeks} from a generator, after no measured platform."]
+    if trace.drawn:
+        return _printable(arguments.trace), [
+            f"The lengths of the streams: exponential with a mean of {arguments.mean_minutes:g} minutes, since the "
+            "trace has arrivals only."
+        ]
+    return _printable(arguments.trace), []
 
 
-def _every(tell: Callable[[int], None]) -> Callable[[int, int, int], None]:
-    def every(step: int, _streams: int, _servers: int) -> None:
-        if step % _DAY_STEPS == 0:
-            tell(step)
-
-    return every
-
-
-def _euros(seconds: float, limits: Limits) -> float | None:
-    return None if limits.price_per_hour is None else round(seconds / 3600 * limits.price_per_hour, 2)
-
-
-def _print(lines: list[Line], trace: Streams, history: int, cloud: Cloud) -> None:
-    days = (trace.steps - history) / _DAY_STEPS
-    table = Table(
-        title=f"{days:.0f} days after {history // _DAY_STEPS} of history, median lead {cloud.median / 60:g} min,"
-        f" {cloud.fails:.0%} of orders fail"
-    )
-    for name in ("policy", "server hours", "of the oracle", "waited", "lost", "sessions ended", "orders", "euros"):
-        table.add_column(name, justify="left" if name == "policy" else "right")
-    for line in lines:
-        table.add_row(
-            line.policy,
-            f"{line.server_hours:,.0f}",
-            "" if line.of_oracle is None else f"{line.of_oracle:.3f}",
-            f"{line.waited_percent:.4f} %",
-            str(line.lost),
-            str(line.sessions_ended),
-            str(line.orders),
-            "unknown" if line.euros is None else f"{line.euros:,.2f}",
-        )
-    Console(width=110).print(table)
+def _printable(text: str) -> str:
+    """A name of the user's, without what would change the text around it."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

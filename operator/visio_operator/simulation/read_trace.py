@@ -41,7 +41,7 @@ def read_streams(lines: Iterable[str], mean_minutes: float, seed: int) -> Stream
     found: list[list[int]] = [[] for _ in range(steps)]
     for at, length in joins:
         found[int((at - start) // STEP)].append(max(1, math.ceil(length / STEP)))
-    return Streams(float(start), found)
+    return Streams(float(start), found, drawn=head[1] == "arrivals")
 
 
 def _lasting(rows: Iterator[list[str]]) -> Iterator[tuple[float, float]]:

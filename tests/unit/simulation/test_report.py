@@ -1,0 +1,160 @@
+"""The page of `simulate`: whole without anything else, safe against what users name, and equal to the JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from visio_operator.cli import main
+from visio_operator.simulation.charts import nice_top
+from visio_operator.simulation.report import page
+from visio_operator.simulation.study import Announced, Line, Setting, Span, Study, Track
+
+HOSTILE = '"><script src=//evil.example/x.js></script>&{{ 7*7 }}'
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+SETTING = Setting("trace.csv", (), 1_767_571_200.0, 1.0, 0, 64, None, 300.0, 480.0, 10.0, True, 1)
+SPAN = Span(1_767_571_200.0, 43_200, (3, 130), (Track("ours", (64, 192), (1.0, 3.5), (0, 2)),))
+STUDY = Study(300.0, SETTING, (Line("ours", 54.0, None, 0.25, 1, 0, 4, None),), SPAN, SPAN)
+
+
+class Page(HTMLParser):
+    """What a page is made of; complains about elements that are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+        self.rows: list[list[str]] = []
+        self.values: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "data":
+            self.values.append(dict(attrs)["value"] or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open and {"td", "th"} & set(self.open) and self.rows:
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Two days of a few streams, each an hour long."""
+    path = tmp_path / "trace.csv"
+    rows = [f"{1_767_571_200 + day * 86_400 + 30_000 + 60 * each},3600" for day in range(2) for each in range(90)]
+    path.write_text("\n".join(["time,duration", *rows]))
+    return path
+
+
+def test_the_page_needs_nothing_else():
+    text = page(STUDY)
+    read = Page(text)
+    assert text.startswith("<!DOCTYPE html>")
+    assert not {"script", "link", "img", "iframe", "object"} & read.tags
+    assert not [pair for pair in read.attributes if pair[0] in ("src", "href", "xlink:href") or "://" in pair[1]]
+    assert not re.search(r"@import|url\(", text)
+    assert "default-src 'none'" in text
+
+
+def test_every_chart_says_what_it_shows():
+    text = page(STUDY)
+    charts = re.findall(r"<svg [^>]*>", text)
+    assert len([each for each in charts if 'role="img"' in each]) == 3
+    assert all('aria-label="' in each or 'aria-hidden="true"' in each for each in charts)
+
+
+def test_what_users_name_stays_text():
+    entry = Announced(HOSTILE, 1_767_571_200.0, 1_767_574_800.0, 5)
+    text = page(replace(STUDY, setting=replace(SETTING, streams_from=HOSTILE, calendar=(entry,))))
+    read = Page(text)
+    assert "script" not in read.tags
+    assert text.count("&lt;script src=//evil.example/x.js&gt;") == 2
+    assert "{{ 7*7 }}" in text
+
+
+def test_a_price_that_nobody_knows_is_unknown_and_never_nothing():
+    read = Page(page(STUDY))
+    row = next(row for row in read.rows if row[0] == "ours")
+    assert [row[1], row[-1], row[3]] == ["54.0", "unknown", "unknown"]
+
+
+def test_the_page_has_the_figures_of_the_json(trace, tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    pool = {"name": "gpu", "provider": "none", "max": 9, "pricePerHour": "2.5"}
+    at = {"start": "2026-01-06T08:00:00Z", "end": "2026-01-06T09:00:00Z", "streams": 40, "name": "<b>town & hall"}
+    config.write_text(yaml.safe_dump({"gpuPools": [pool], "capacity": {"calendar": [at]}}))
+    arguments = ["simulate", "--trace", str(trace), "--history", "1", "--config", str(config)]
+    out = tmp_path / "report.html"
+    assert main([*arguments, "--report", str(out), "-o", "json"]) == 0
+    said = capsys.readouterr()
+    study, text = json.loads(said.out), out.read_text()
+    read = Page(text)
+    wanted = [str(each) for line in study["policies"] for each in list(line.values())[1:] if each is not None]
+    assert [each for each in read.values if each != "40"] == wanted
+    assert all(line["euros"] == pytest.approx(line["server_hours"] * 2.5, abs=0.13) for line in study["policies"])
+    for span in (study["week"], study["whole"]):
+        for index, demand in enumerate(span["demand"]):
+            cells = [str(track[key][index]) for track in span["tracks"] for key in ("slots", "servers", "waiting")]
+            assert [str(demand), *cells] in [row[1:] for row in read.rows]
+    assert study["setting"]["calendar"][0]["name"] == "<b>town & hall"
+    assert "&lt;b&gt;town &amp; hall" in text
+    assert main([*arguments, "--report", str(out), "-o", "json"]) == 0
+    assert (capsys.readouterr().out, out.read_text()) == (said.out, text)
+
+
+def test_a_trace_with_a_hostile_name_is_named_as_text(trace, tmp_path, capsys):
+    renamed = trace.rename(tmp_path / '<img src=x onerror="a">\n.csv')
+    out = tmp_path / "report.html"
+    assert main(["simulate", "--trace", str(renamed), "--history", "0", "--report", str(out)]) == 0
+    assert "img" not in Page(out.read_text()).tags
+    assert r"onerror=&#34;a&#34;&gt;\x0a.csv" in out.read_text()
+
+
+@pytest.mark.parametrize("place", [".", "none/report.html"])
+def test_a_report_without_a_place_is_bad_input_before_the_work(place, trace, tmp_path, capsys):
+    assert main(["simulate", "--trace", str(trace), "--report", str(tmp_path / place)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_interrupted_run_leaves_the_old_report(trace, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "report.html"
+    out.write_text("old")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    assert main(["simulate", "--trace", str(trace), "--history", "0", "--report", str(out)]) == 130
+    assert out.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "trace.csv"]
+
+
+@pytest.mark.parametrize(("highest", "top"), [(0, 1), (1, 1), (7, 8), (555, 600), (601, 800), (1000, 1000), (0.3, 0.4)])
+def test_axes_end_at_a_round_figure(highest, top):
+    assert nice_top(highest) == pytest.approx(top)
