@@ -5,24 +5,51 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from visio_operator.simulation.cloud import Cloud
+from visio_operator.plan.servers import Job
+from visio_operator.simulation.compare import DAY_STEPS, compare
 from visio_operator.simulation.entrants import entrants
-from visio_operator.simulation.read_trace import TraceError, read_streams
+from visio_operator.simulation.frontier import cloud_of, frontier
+from visio_operator.simulation.read_trace import TraceError, read_jobs, read_streams
 from visio_operator.simulation.report import page
-from visio_operator.simulation.study import Announced, Setting, Study, as_figures, compare
+from visio_operator.simulation.study import Announced, Setting, Study, as_figures
 from visio_operator.simulation.synthetic import Shape, generate
 from visio_operator.simulation.trace import STEP, Streams
+from visio_operator.simulation.transcriptions import transcribe
 
 from .files import UnreadableError, UnwritableError, check_writable, read, write_whole
 from .planner_config import ConfigError, PlannerConfig, parse_config
 from .simulate_tables import print_tables
 
-_DAY_STEPS = 86_400 // STEP
+_DESCRIPTION = """Run the captions planner over a trace of streams, with servers that take their time and orders that
+fail, beside autoscalers and a buyer who knows the future; and the planner of transcription servers over recordings. The
+same arguments give the same figures."""
+_COLUMNS = """columns of streams:
+  server hours    paid for, from the order until the server is given back
+  of the oracle   as a multiple of what a buyer pays who knows the future, loses nobody, pays the same lead time, packs
+                  perfectly and moves streams at once; nobody comes below 1 without letting streams wait
+  waited          streams that found no slot in the 30 s in which they joined, of all
+  lost            streams that waited for 5 minutes and gave up
+  sessions ended  streams cut because their server was taken away
+  orders          servers bought, with those that never came
+  euros           hours times pricePerHour of the pool; unknown without one
+columns of recordings (--jobs):
+  late            transcriptions that started after transcription.startWithin, of all
+  busy            share of the paid time in which a server worked
+  jobs ended      transcriptions cut because their server was taken away
+policies:
+  HPA at N %            HorizontalPodAutoscaler on used slots
+  KEDA cron and 60 %    the same, with a floor in office hours as the history has them
+  Knative windows       70 % over 60 s, panic at 200 %
+  Jitsi steps           one server up at 80 %, one down below 30 %, 8 minutes apart
+  static peak           the highest load of the whole trace, always
+  knows the future      the oracle
+The others spread new streams over all servers, and their streams stay where they are."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,19 +57,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "simulate",
         help="run the planner over a trace, beside others",
-        description="Run the captions planner over a trace of streams, with servers that take their time and orders "
-        "that fail, beside autoscalers on used slots and a buyer who knows the future. Servers cost from their order.",
+        description=_DESCRIPTION,
+        epilog=_COLUMNS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    trace = parser.add_mutually_exclusive_group(required=True)
+    trace = parser.add_mutually_exclusive_group()
     trace.add_argument(
         "--trace", metavar="CSV", help="columns time,duration (seconds; a row for each stream) or time,arrivals; - is "
         "standard input",
     )  # fmt: skip
     trace.add_argument("--synthetic", type=int, metavar="WEEKS", help="weeks of made-up meetings instead")
-    parser.add_argument("--config", metavar="FILE", help="capacity, captions and gpuPools of a spec")
     parser.add_argument(
-        "--history", type=int, default=28, metavar="DAYS", help="first days, which only teach (default %(default)s)"
+        "--jobs", metavar="CSV", help="columns time,audio (seconds; a row for each recording); alone or with streams"
     )
+    parser.add_argument("--config", metavar="FILE", help="capacity, captions, transcription and gpuPools of a spec")
+    parser.add_argument(
+        "--history", type=int, default=28, metavar="DAYS", help="first days of the streams, which only teach (default "
+        "%(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--mean-minutes", type=float, default=30.0, metavar="N", help="mean length for arrivals (default %(default)s)"
     )
@@ -50,6 +82,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--lead", type=float, default=5.0, metavar="MINUTES", help="median lead time (default %(default)s)"
     )
     parser.add_argument("--no-moving", action="store_true", help="streams stay on a closed server until their end")
+    parser.add_argument(
+        "--frontier", action="store_true", help="also hours against waiting streams, for leads of 2, 5 and 15 minutes"
+    )
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="of the made-up streams and the orders (default %(default)s)"
     )
@@ -65,9 +100,8 @@ def simulate(arguments: argparse.Namespace) -> int:
             check_writable(arguments.report)
         config = parse_config(read(arguments.config)) if arguments.config else PlannerConfig()
         trace = _trace(arguments)
-        trace = replace(trace, calendar=config.calendar())
-        history = _history(arguments, trace)
-        study = _study(arguments, config, trace, history)
+        jobs = read_jobs(read(arguments.jobs).splitlines()) if arguments.jobs is not None else []
+        study = _study(arguments, config, trace, jobs)
         if arguments.report is not None:
             write_whole(arguments.report, page(study))
     except (UnreadableError, UnwritableError, ConfigError, TraceError) as error:
@@ -80,68 +114,86 @@ def simulate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _trace(arguments: argparse.Namespace) -> Streams:
+def _trace(arguments: argparse.Namespace) -> Streams | None:
     if arguments.mean_minutes <= 0 or arguments.lead <= 0 or arguments.history < 0:
         raise TraceError("--mean-minutes and --lead have to be above 0, and --history not below")
     if arguments.synthetic is not None:
         if not 1 <= arguments.synthetic <= 520:
             raise TraceError("--synthetic takes 1 to 520 weeks")
         return generate(Shape(weeks=arguments.synthetic), arguments.seed)
-    return read_streams(read(arguments.trace).splitlines(), arguments.mean_minutes, arguments.seed)
+    if arguments.trace is not None:
+        return read_streams(read(arguments.trace).splitlines(), arguments.mean_minutes, arguments.seed)
+    if arguments.jobs is None:
+        raise TraceError("there is nothing to run; give --trace, --synthetic or --jobs")
+    if arguments.frontier:
+        raise TraceError("--frontier is about streams; give --trace or --synthetic")
+    return None
 
 
 def _history(arguments: argparse.Namespace, trace: Streams) -> int:
-    steps = int(arguments.history) * _DAY_STEPS
+    steps = int(arguments.history) * DAY_STEPS
     if steps >= trace.steps:
-        days = trace.steps / _DAY_STEPS
+        days = trace.steps / DAY_STEPS
         raise TraceError(
             f"--history {arguments.history} leaves nothing of a trace of {days:.1f} days; choose fewer days"
         )
     return steps
 
 
-def _study(arguments: argparse.Namespace, config: PlannerConfig, trace: Streams, history: int) -> Study:
-    limits = config.limits("captions")
-    cloud = _cloud(arguments.lead)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        lines, week, whole = compare(
-            entrants(limits, trace, not arguments.no_moving),
-            trace, limits, cloud, arguments.seed, history, Teller(progress),
-        )  # fmt: skip
-    return Study(cloud.median, _setting(arguments, config, trace, history, cloud), lines, week, whole)
+def _study(arguments: argparse.Namespace, config: PlannerConfig, trace: Streams | None, jobs: Sequence[Job]) -> Study:
+    cloud = cloud_of(arguments.lead * 60.0)
+    moving, seed = not arguments.no_moving, arguments.seed
+    study = Study(cloud.median, _setting(arguments, config))
+    with _progress() as progress:
+        tell = Teller(progress)
+        if trace is not None:
+            history, limits = _history(arguments, trace), config.limits("captions")
+            trace = replace(trace, calendar=config.calendar())
+            lines, week, whole = compare(
+                entrants(limits, trace, history, moving), trace, limits, cloud, seed, history, tell
+            )
+            study = replace(
+                study,
+                setting=_setting_of_streams(arguments, study.setting, trace, history),
+                policies=lines,
+                week=week,
+                whole=whole,
+                frontier=frontier(trace, limits, seed, history, moving, tell) if arguments.frontier else (),
+            )
+        if jobs:
+            study = replace(study, recordings=transcribe(jobs, config.limits("transcription"), cloud, seed, tell))
+    return study
 
 
-def _cloud(minutes: float) -> Cloud:
-    return Cloud(minutes * 60.0, minutes * 60.0 * 1.6)
+def _progress() -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 class Teller:
-    """Shows how far each run is."""
+    """Shows how far the run of now is; what is done goes away, since a frontier has thirty runs."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
+        self._now: tuple[str, TaskID] | None = None
 
     def __call__(self, name: str, done: int, total: int) -> None:
-        """Move the bar of one run."""
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total)
-        self._progress.update(self._tasks[name], completed=done)
+        """Move the bar."""
+        if self._now is None or self._now[0] != name:
+            if self._now is not None:
+                self._progress.remove_task(self._now[1])
+            self._now = name, self._progress.add_task(name, total=total)
+        self._progress.update(self._now[1], completed=done)
 
 
-def _setting(
-    arguments: argparse.Namespace, config: PlannerConfig, trace: Streams, history: int, cloud: Cloud
-) -> Setting:
-    limits = config.limits("captions")
-    source, synthetic = _origin(arguments, trace)
+def _setting(arguments: argparse.Namespace, config: PlannerConfig) -> Setting:
+    cloud, captions = cloud_of(arguments.lead * 60.0), config.limits("captions")
     return Setting(
-        streams_from=source,
-        synthetic=(*synthetic, "Lead times and failing orders are drawn at random; no provider was asked."),
-        start=trace.start + history * STEP,
-        days=round((trace.steps - history) / _DAY_STEPS, 2),
-        history_days=history // _DAY_STEPS,
-        slots=limits.slots,
-        price_per_hour=limits.price_per_hour,
+        recordings_from=None if arguments.jobs is None else _printable(arguments.jobs),
+        synthetic=("Lead times and failing orders are drawn at random; no provider was asked.",),
+        slots=captions.slots,
+        captions_price=captions.price_per_hour,
+        transcription_price=config.limits("transcription").price_per_hour,
         lead_seconds=cloud.median,
         lead_p95_seconds=cloud.p95,
         failing_percent=round(100 * cloud.fails, 2),
@@ -154,16 +206,26 @@ def _setting(
     )
 
 
-def _origin(arguments: argparse.Namespace, trace: Streams) -> tuple[str, list[str]]:
+def _setting_of_streams(arguments: argparse.Namespace, setting: Setting, trace: Streams, history: int) -> Setting:
+    synthetic = []
     if arguments.synthetic is not None:
-        weeks = f"{arguments.synthetic} {'week' if arguments.synthetic == 1 else 'weeks'} of made-up meetings"
-        return weeks, [f"All streams: {weeks} from a generator, after no measured platform."]
+        source = f"{arguments.synthetic} {'week' if arguments.synthetic == 1 else 'weeks'} of made-up meetings"
+        synthetic.append(f"All streams: {source} from a generator, after no measured platform.")
+    else:
+        source = _printable(arguments.trace)
     if trace.drawn:
-        return _printable(arguments.trace), [
+        synthetic.append(
             f"The lengths of the streams: exponential with a mean of {arguments.mean_minutes:g} minutes, since the "
             "trace has arrivals only."
-        ]
-    return _printable(arguments.trace), []
+        )
+    return replace(
+        setting,
+        streams_from=source,
+        synthetic=(*synthetic, *setting.synthetic),
+        start=trace.start + history * STEP,
+        days=round((trace.steps - history) / DAY_STEPS, 2),
+        history_days=history // DAY_STEPS,
+    )
 
 
 def _printable(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -38,13 +39,25 @@ def page(study: Study) -> str:
         study=study,
         setting=study.setting,
         frame=charts,
-        week_charts=charts.demand_charts(study.week) if study.week else (),
-        week_rows=_rows(study.week, "%a %Y-%m-%d %H:%M") if study.week else (),
-        day_charts=charts.demand_charts(study.whole) if study.whole else (),
-        server_charts=charts.server_charts(study.whole) if study.whole else (),
-        day_rows=_rows(study.whole, "%a %Y-%m-%d") if study.whole else (),
-        most_hours=max((line.server_hours for line in study.policies), default=0.0) or 1.0,
+        streams=_course(study.week, study.whole, "streams", "slots") if study.week and study.whole else None,
+        frontier_charts=charts.frontier_charts(study.frontier),
+        recordings=_course(study.recordings.week, study.recordings.whole, "recordings", "servers")
+        if study.recordings
+        else None,
     )
+
+
+def _course(week: Span, whole: Span, unit: str, places: str) -> dict[str, Any]:
+    """What the page shows of a course: charts and rows of the week and of all days."""
+    return {
+        "places": places,
+        "policies": [track.policy for track in week.tracks],
+        "week_charts": charts.demand_charts(week, unit, places),
+        "week_rows": _rows(week, "%a %Y-%m-%d %H:%M"),
+        "day_charts": charts.demand_charts(whole, unit, places),
+        "server_charts": charts.server_charts(whole),
+        "day_rows": _rows(whole, "%a %Y-%m-%d"),
+    }
 
 
 def _rows(span: Span, form: str) -> list[Row]:

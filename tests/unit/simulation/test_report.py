@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,16 +14,40 @@ from pathlib import Path
 import pytest
 import yaml
 
+from live import ROOT
 from visio_operator.cli import main
-from visio_operator.simulation.charts import nice_top
+from visio_operator.simulation.charts import frontier_charts, nice_top
 from visio_operator.simulation.report import page
-from visio_operator.simulation.study import Announced, Line, Setting, Span, Study, Track
+from visio_operator.simulation.study import (
+    Announced,
+    Line,
+    Point,
+    Recordings,
+    RecordingsLine,
+    Setting,
+    Span,
+    Study,
+    Track,
+)
 
 HOSTILE = '"><script src=//evil.example/x.js></script>&{{ 7*7 }}'
 VOID = {"meta", "link", "br", "hr", "img", "input"}
-SETTING = Setting("trace.csv", (), 1_767_571_200.0, 1.0, 0, 64, None, 300.0, 480.0, 10.0, True, 1)
-SPAN = Span(1_767_571_200.0, 43_200, (3, 130), (Track("ours", (64, 192), (1.0, 3.5), (0, 2)),))
+START = 1_767_571_200.0
+SETTING = Setting(
+    None, ("Lead times.",), 64, None, None, 300.0, 480.0, 10.0, True, 1, (), "trace.csv", START, 1.0, 0
+)  # fmt: skip
+SPAN = Span(START, 43_200, (3, 130), (Track("ours", (64, 192), (1.0, 3.5), (0, 2)),))
 STUDY = Study(300.0, SETTING, (Line("ours", 54.0, None, 0.25, 1, 0, 4, None),), SPAN, SPAN)
+FRONTIER = tuple(
+    Point(lead, policy, f"setting {number}", hours, 1.5, waited, 0, 0, None)
+    for lead in (120.0, 900.0)
+    for policy in ("visio-operator", "HPA")
+    for number, (hours, waited) in enumerate([(100.0, 2.5), (150.0, 0.04), (200.0, 0.0)])
+)
+RECORDINGS = Recordings(
+    9, 5.0, 0.4, 600.0, 14.0, (RecordingsLine("ours", 1, 11.1111, 76.54, 0.5, 0, 3, 1.25),), SPAN, SPAN
+)
+FULL = replace(STUDY, frontier=FRONTIER, recordings=RECORDINGS, setting=replace(SETTING, recordings_from="jobs.csv"))
 
 
 class Page(HTMLParser):
@@ -65,15 +92,16 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
-    """Two days of a few streams, each an hour long."""
+    """A night of a few streams, each an hour long."""
     path = tmp_path / "trace.csv"
-    rows = [f"{1_767_571_200 + day * 86_400 + 30_000 + 60 * each},3600" for day in range(2) for each in range(90)]
+    rows = [f"{1_767_571_200 + 60 * each},3600" for each in range(150)]
     path.write_text("\n".join(["time,duration", *rows]))
     return path
 
 
-def test_the_page_needs_nothing_else():
-    text = page(STUDY)
+@pytest.mark.parametrize("study", [STUDY, FULL, Study(300.0, SETTING, recordings=RECORDINGS)])
+def test_the_page_needs_nothing_else(study):
+    text = page(study)
     read = Page(text)
     assert text.startswith("<!DOCTYPE html>")
     assert not {"script", "link", "img", "iframe", "object"} & read.tags
@@ -83,18 +111,20 @@ def test_the_page_needs_nothing_else():
 
 
 def test_every_chart_says_what_it_shows():
-    text = page(STUDY)
+    text = page(FULL)
     charts = re.findall(r"<svg [^>]*>", text)
-    assert len([each for each in charts if 'role="img"' in each]) == 3
+    assert len([each for each in charts if 'role="img"' in each]) == 3 + 2 + 3
     assert all('aria-label="' in each or 'aria-hidden="true"' in each for each in charts)
 
 
 def test_what_users_name_stays_text():
     entry = Announced(HOSTILE, 1_767_571_200.0, 1_767_574_800.0, 5)
-    text = page(replace(STUDY, setting=replace(SETTING, streams_from=HOSTILE, calendar=(entry,))))
+    text = page(
+        replace(FULL, setting=replace(FULL.setting, streams_from=HOSTILE, recordings_from=HOSTILE, calendar=(entry,)))
+    )
     read = Page(text)
     assert "script" not in read.tags
-    assert text.count("&lt;script src=//evil.example/x.js&gt;") == 2
+    assert text.count("&lt;script src=//evil.example/x.js&gt;") == 3
     assert "{{ 7*7 }}" in text
 
 
@@ -104,28 +134,54 @@ def test_a_price_that_nobody_knows_is_unknown_and_never_nothing():
     assert [row[1], row[-1], row[3]] == ["54.0", "unknown", "unknown"]
 
 
+def test_frontiers_are_charts_and_a_table():
+    text = page(FULL)
+    read = Page(text)
+    assert "lead 2 min" in text and "lead 15 min" in text
+    found = [row for row in read.rows if row[0].startswith(("visio-operator, setting", "HPA, setting"))]
+    assert [[row[2], row[4]] for row in found] == [
+        ["100.0", "2.5000 %"],
+        ["150.0", "0.0400 %"],
+        ["200.0", "0.0000 %"],
+    ] * 4
+    for chart in frontier_charts(FRONTIER):
+        assert [tick.label for tick in chart.y] == ["0", "0.01 %", "0.1 %", "1 %", "10 %"]
+        for curve in chart.curves:
+            across, down = zip(*curve.points, strict=True)
+            assert list(across) == sorted(across), "more hours are further right"
+            assert list(down) == sorted(down), "less waiting is further down"
+
+
 def test_the_page_has_the_figures_of_the_json(trace, tmp_path, capsys):
-    config = tmp_path / "config.yaml"
+    config, jobs, out = tmp_path / "config.yaml", tmp_path / "jobs.csv", tmp_path / "report.html"
     pool = {"name": "gpu", "provider": "none", "max": 9, "pricePerHour": "2.5"}
-    at = {"start": "2026-01-06T08:00:00Z", "end": "2026-01-06T09:00:00Z", "streams": 40, "name": "<b>town & hall"}
+    at = {"start": "2026-01-05T02:00:00Z", "end": "2026-01-05T03:00:00Z", "streams": 40, "name": "<b>town & hall"}
     config.write_text(yaml.safe_dump({"gpuPools": [pool], "capacity": {"calendar": [at]}}))
-    arguments = ["simulate", "--trace", str(trace), "--history", "1", "--config", str(config)]
-    out = tmp_path / "report.html"
-    assert main([*arguments, "--report", str(out), "-o", "json"]) == 0
+    jobs.write_text("time,audio\n2026-01-05T09:00:00Z,1800\n2026-01-05T09:00:00Z,2400\n")
+    arguments = ["simulate", "--trace", str(trace), "--history", "0", "--config", str(config), "--frontier"]
+    arguments += ["--jobs", str(jobs), "--report", str(out), "-o", "json"]
+    assert main(arguments) == 0
     said = capsys.readouterr()
     study, text = json.loads(said.out), out.read_text()
     read = Page(text)
-    wanted = [str(each) for line in study["policies"] for each in list(line.values())[1:] if each is not None]
-    assert [each for each in read.values if each != "40"] == wanted
+    wanted = ["40"]
+    wanted += [str(each) for line in study["policies"] for each in list(line.values())[1:]]
+    wanted += [str(each) for point in study["frontier"] for each in list(point.values())[3:]]
+    wanted += [str(each) for line in study["recordings"]["policies"] for each in list(line.values())[1:]]
+    assert read.values == wanted
+    assert len(study["frontier"]) == 3 * 2 * 5
     assert all(line["euros"] == pytest.approx(line["server_hours"] * 2.5, abs=0.13) for line in study["policies"])
-    for span in (study["week"], study["whole"]):
+    for span in (study["week"], study["whole"], study["recordings"]["week"], study["recordings"]["whole"]):
         for index, demand in enumerate(span["demand"]):
             cells = [str(track[key][index]) for track in span["tracks"] for key in ("slots", "servers", "waiting")]
             assert [str(demand), *cells] in [row[1:] for row in read.rows]
     assert study["setting"]["calendar"][0]["name"] == "<b>town & hall"
     assert "&lt;b&gt;town &amp; hall" in text
-    assert main([*arguments, "--report", str(out), "-o", "json"]) == 0
-    assert (capsys.readouterr().out, out.read_text()) == (said.out, text)
+    assert study["recordings"]["jobs"] == 2
+    again = [sys.executable, "-m", "visio_operator", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "operator"), "PYTHONHASHSEED": "7"}
+    printed = subprocess.run(again, env=environment, capture_output=True, text=True, check=True).stdout
+    assert (printed, out.read_text()) == (said.out, text), "the same arguments give the same bytes"
 
 
 def test_a_trace_with_a_hostile_name_is_named_as_text(trace, tmp_path, capsys):
