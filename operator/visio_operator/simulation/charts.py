@@ -40,11 +40,11 @@ class Chart:
 
 
 def nice_top(highest: float) -> float:
-    """The end of an axis that reaches at least `highest`: 1, 2, 4, 6 or 8 times a power of ten."""
+    """The end of an axis that reaches at least `highest`: 1, 2, 3, 4, 6 or 8 times a power of ten."""
     if highest <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(highest))
-    return next(step * power for step in (1.0, 2.0, 4.0, 6.0, 8.0, 10.0) if step * power >= highest * (1 - 1e-9))
+    return next(step * power for step in (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0) if step * power >= highest * (1 - 1e-9))
 
 
 def demand_charts(span: Span, unit: str, places: str) -> list[Chart]:
@@ -52,7 +52,8 @@ def demand_charts(span: Span, unit: str, places: str) -> list[Chart]:
 
     `unit` is what there are demands for, such as streams, and `places` where they are served, such as slots.
     """
-    top = nice_top(max([*span.demand, *(max(track.slots, default=0) for track in span.tracks)], default=0))
+    highest = [max((*track.slots, *track.waiting), default=0) for track in span.tracks]
+    top = nice_top(max([*span.demand, *highest], default=0))
     return [
         Chart(
             track.policy,
@@ -87,7 +88,7 @@ def server_charts(span: Span) -> list[Chart]:
 
 def _waiting(track: Track, unit: str) -> str:
     most = max(track.waiting, default=0)
-    return f"up to {most:,} waiting at once" if most else f"never {unit} waiting"
+    return f"up to {most:,} waiting at once" if most else f"no {unit} waiting"
 
 
 def _x(index: float, count: int) -> float:

@@ -61,9 +61,9 @@ def cloud_of(lead: float) -> Cloud:
 def _settings(limits: Limits, moving: bool) -> Iterator[tuple[str, Entrant]]:
     for target in TARGETS:
         planner = Foresight(replace(limits, blocked_target=target))
-        yield f"blockedTarget {target:.3%}", Entrant(PLANNER, planner.step, moving, spread=False)
+        yield f"blockedTarget {100 * target:g} %", Entrant(PLANNER, planner.step, moving, spread=False)
     for used in UTILIZATIONS:
-        yield f"target {used:.0%}", Entrant(AUTOSCALER, utilization(limits, used))
+        yield f"target {100 * used:g} %", Entrant(AUTOSCALER, utilization(limits, used))
 
 
 def _told(tell: Tell, name: str, steps: int) -> Callable[[int, int, int], None]:

@@ -211,6 +211,8 @@ def test_an_interrupted_run_leaves_the_old_report(trace, tmp_path, capsys, monke
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "trace.csv"]
 
 
-@pytest.mark.parametrize(("highest", "top"), [(0, 1), (1, 1), (7, 8), (555, 600), (601, 800), (1000, 1000), (0.3, 0.4)])
+@pytest.mark.parametrize(
+    ("highest", "top"), [(0, 1), (1, 1), (7, 8), (24, 30), (555, 600), (601, 800), (1000, 1000), (0.31, 0.4)]
+)
 def test_axes_end_at_a_round_figure(highest, top):
     assert nice_top(highest) == pytest.approx(top)
