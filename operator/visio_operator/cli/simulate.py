@@ -34,9 +34,11 @@ _COLUMNS = """columns of streams:
   of the oracle   as a multiple of what a buyer pays who knows the future, loses nobody, pays the same lead time, packs
                   perfectly and moves streams at once; nobody comes below 1 without letting streams wait
   waited          streams that found no slot in the 30 s in which they joined, of all
+  waiting minutes minutes in which at least one stream waited
   lost            streams that waited for 5 minutes and gave up
   sessions ended  streams cut because their server was taken away
   orders          servers bought, with those that never came
+  used            of the slots that were paid for, those with a stream
   euros           hours times pricePerHour of the pool; unknown without one
 columns of recordings (--jobs):
   late            transcriptions that started after transcription.startWithin, of all

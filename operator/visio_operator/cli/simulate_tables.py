@@ -47,7 +47,18 @@ def _policies(study: Study) -> Table:
     setting = study.setting
     table = _table(
         f"{setting.days:.0f} days after {setting.history_days} of history, {_clouds(study)}",
-        ("policy", "server hours", "of the oracle", "waited", "lost", "sessions ended", "orders", "euros"),
+        (
+            "policy",
+            "server hours",
+            "of the oracle",
+            "waited",
+            "waiting minutes",
+            "lost",
+            "sessions ended",
+            "orders",
+            "used",
+            "euros",
+        ),
     )
     for line in study.policies:
         table.add_row(
@@ -55,9 +66,11 @@ def _policies(study: Study) -> Table:
             f"{line.server_hours:,.0f}",
             _ratio(line.of_oracle),
             f"{line.waited_percent:.4f} %",
+            f"{line.waiting_minutes:,.1f}",
             str(line.lost),
             str(line.sessions_ended),
             str(line.orders),
+            "" if line.used_percent is None else f"{line.used_percent:.1f} %",
             _euros(line.euros),
         )
     return table

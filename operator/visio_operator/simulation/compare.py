@@ -38,13 +38,14 @@ class Recorder:
     def __init__(self, name: str, policy: Policy, slots: int, steps: int, tell: Tell) -> None:
         self.name = name
         self._policy, self._slots, self._steps, self._tell = policy, slots, steps, tell
-        self.slots, self.servers, self.waiting = array("q"), array("q"), array("q")
+        self.slots, self.servers, self.waiting, self.used = array("q"), array("q"), array("q"), array("q")
 
     def __call__(self, seen: Reading) -> Orders:
         """Decide as the policy does."""
         self.slots.append(self._slots * sum(server.ready and not server.cordoned for server in seen.servers))
         self.servers.append(len(seen.servers))
         self.waiting.append(seen.queued + len(seen.jobs))
+        self.used.append(sum(server.used for server in seen.servers))
         if len(self.slots) % DAY_STEPS == 0:
             self._tell(self.name, len(self.slots), self._steps)
         return self._policy(seen)
@@ -68,14 +69,22 @@ def compare(
                 round(figures.server_seconds / 3600, 1),
                 round(figures.server_seconds / ideal, 3) if ideal else None,
                 round(100 * figures.waited_share, 4),
+                sum(each > 0 for each in recorder.waiting[history:]) * STEP / 60,
                 figures.lost,
                 figures.ended,
                 figures.orders,
+                _used(recorder, limits, history),
                 euros(figures.server_seconds, limits),
             )
         )
-    perfect = Line(ORACLE, round(ideal / 3600, 1), 1.0 if ideal else None, 0.0, 0, 0, 0, euros(ideal, limits))
+    of_itself = 1.0 if ideal else None
+    perfect = Line(ORACLE, round(ideal / 3600, 1), of_itself, 0.0, 0.0, 0, 0, 0, None, euros(ideal, limits))
     return (*lines, perfect), *courses(trace.start, offered, recorders, history)
+
+
+def _used(seen: Recorder, limits: Limits, history: int) -> float | None:
+    paid = limits.slots * sum(seen.servers[history:])
+    return round(100 * sum(seen.used[history:]) / paid, 2) if paid else None
 
 
 def courses(start: float, offered: Sequence[int], recorders: Sequence[Recorder], history: int = 0) -> tuple[Span, Span]:

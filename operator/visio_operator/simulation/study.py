@@ -17,9 +17,13 @@ class Line:
     of_oracle: float | None
     waited_percent: float
     """Streams that found no slot in the 30 s in which they joined."""
+    waiting_minutes: float
+    """In which at least one stream waited."""
     lost: int
     sessions_ended: int
     orders: int
+    used_percent: float | None
+    """Of the slots that were paid for, those with a stream; None for the oracle, which is given by its cost alone."""
     euros: float | None
     """None where no price is known."""
 

@@ -186,7 +186,7 @@ def test_bounds_hold(name):
     st.lists(st.lists(st.integers(1, 40), max_size=4), min_size=30, max_size=120),
     st.integers(0, 9),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_policy_ever_ends_a_session(name, joins, seed):
     figures = World(Streams(float(MONDAY), joins), 3, Cloud(60.0, 96.0), seed, rehome=False, spread=True).run(
         POLICIES[name](Limits(slots=3))

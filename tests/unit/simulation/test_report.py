@@ -37,7 +37,7 @@ SETTING = Setting(
     None, ("Lead times.",), 64, None, None, 300.0, 480.0, 10.0, True, 1, (), "trace.csv", START, 1.0, 0
 )  # fmt: skip
 SPAN = Span(START, 43_200, (3, 130), (Track("ours", (64, 192), (1.0, 3.5), (0, 2)),))
-STUDY = Study(300.0, SETTING, (Line("ours", 54.0, None, 0.25, 1, 0, 4, None),), SPAN, SPAN)
+STUDY = Study(300.0, SETTING, (Line("ours", 54.0, None, 0.25, 1.5, 1, 0, 4, 12.5, None),), SPAN, SPAN)
 FRONTIER = tuple(
     Point(lead, policy, f"setting {number}", hours, 1.5, waited, 0, 0, None)
     for lead in (120.0, 900.0)
@@ -94,7 +94,7 @@ class Page(HTMLParser):
 def trace(tmp_path: Path) -> Path:
     """A night of a few streams, each an hour long."""
     path = tmp_path / "trace.csv"
-    rows = [f"{1_767_571_200 + 60 * each},3600" for each in range(150)]
+    rows = [f"{1_767_571_200 + 60 * each},3600" for each in range(40)]
     path.write_text("\n".join(["time,duration", *rows]))
     return path
 
@@ -129,9 +129,11 @@ def test_what_users_name_stays_text():
 
 
 def test_a_price_that_nobody_knows_is_unknown_and_never_nothing():
-    read = Page(page(STUDY))
+    text = page(replace(STUDY, frontier=FRONTIER))
+    read = Page(text)
     row = next(row for row in read.rows if row[0] == "ours")
-    assert [row[1], row[-1], row[3]] == ["54.0", "unknown", "unknown"]
+    assert [row[1], row[3], row[-2], row[-1]] == ["54.0", "", "12.5 %", "unknown"]
+    assert text.count("unknown") == 2 + len(FRONTIER)
 
 
 def test_frontiers_are_charts_and_a_table():
@@ -155,8 +157,10 @@ def test_frontiers_are_charts_and_a_table():
 def test_the_page_has_the_figures_of_the_json(trace, tmp_path, capsys):
     config, jobs, out = tmp_path / "config.yaml", tmp_path / "jobs.csv", tmp_path / "report.html"
     pool = {"name": "gpu", "provider": "none", "max": 9, "pricePerHour": "2.5"}
-    at = {"start": "2026-01-05T02:00:00Z", "end": "2026-01-05T03:00:00Z", "streams": 40, "name": "<b>town & hall"}
-    config.write_text(yaml.safe_dump({"gpuPools": [pool], "capacity": {"calendar": [at]}}))
+    at = {"start": "2026-01-05T00:30:00Z", "end": "2026-01-05T01:00:00Z", "streams": 40, "name": "<b>town & hall"}
+    config.write_text(
+        yaml.safe_dump({"gpuPools": [pool], "captions": {"slotsPerGpu": 8}, "capacity": {"calendar": [at]}})
+    )
     jobs.write_text("time,audio\n2026-01-05T09:00:00Z,1800\n2026-01-05T09:00:00Z,2400\n")
     arguments = ["simulate", "--trace", str(trace), "--history", "0", "--config", str(config), "--frontier"]
     arguments += ["--jobs", str(jobs), "--report", str(out), "-o", "json"]
@@ -165,7 +169,7 @@ def test_the_page_has_the_figures_of_the_json(trace, tmp_path, capsys):
     study, text = json.loads(said.out), out.read_text()
     read = Page(text)
     wanted = ["40"]
-    wanted += [str(each) for line in study["policies"] for each in list(line.values())[1:]]
+    wanted += [str(each) for line in study["policies"] for each in list(line.values())[1:] if each is not None]
     wanted += [str(each) for point in study["frontier"] for each in list(point.values())[3:]]
     wanted += [str(each) for line in study["recordings"]["policies"] for each in list(line.values())[1:]]
     assert read.values == wanted
@@ -178,6 +182,7 @@ def test_the_page_has_the_figures_of_the_json(trace, tmp_path, capsys):
     assert study["setting"]["calendar"][0]["name"] == "<b>town & hall"
     assert "&lt;b&gt;town &amp; hall" in text
     assert study["recordings"]["jobs"] == 2
+    assert any(line["waited_percent"] > 0 and line["waiting_minutes"] > 0 for line in study["policies"])
     again = [sys.executable, "-m", "visio_operator", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "operator"), "PYTHONHASHSEED": "7"}
     printed = subprocess.run(again, env=environment, capture_output=True, text=True, check=True).stdout
