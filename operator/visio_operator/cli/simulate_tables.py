@@ -26,7 +26,7 @@ def print_tables(study: Study) -> None:
 def _table(title: str, names: Sequence[str], left: int = 1) -> Table:
     table = Table(title=title)
     for number, name in enumerate(names):
-        table.add_column(name, justify="left" if number < left else "right")
+        table.add_column(name, justify="left" if number < left else "right", no_wrap=number < left)
     return table
 
 
