@@ -8,10 +8,14 @@ import random
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+from visio_operator.plan.servers import Job
+
 from .trace import STEP, Streams
 
 LONGEST = 40_000_000
 """Steps of the longest trace: forty years."""
+_WEEK = 7 * 86_400
+"""The longest recording, in seconds."""
 
 
 class TraceError(Exception):
@@ -24,8 +28,8 @@ def read_streams(lines: Iterable[str], mean_minutes: float, seed: int) -> Stream
     `time` is in unix seconds or ISO 8601, `duration` in seconds; `arrivals` join evenly until the time of the next row,
     each for an exponential time of `mean_minutes`. Rows are in the order of time. Raises TraceError.
     """
-    rows = csv.reader(lines)
-    head = [name.strip().lower() for name in next(rows, [])]
+    rows = _rows(lines)
+    head = _head(rows)
     if head == ["time", "duration"]:
         joins = list(_lasting(rows))
     elif head == ["time", "arrivals"]:
@@ -36,12 +40,37 @@ def read_streams(lines: Iterable[str], mean_minutes: float, seed: int) -> Stream
         raise TraceError("there are no streams in it; give at least one row with some")
     start = joins[0][0] // 86_400 * 86_400
     steps = int((max(at + length for at, length in joins) - start) // STEP) + 2
-    if steps > LONGEST:
-        raise TraceError(f"it is {steps * STEP / 86_400:.0f} days long; times are unix seconds or ISO 8601")
+    _check_length(steps)
     found: list[list[int]] = [[] for _ in range(steps)]
     for at, length in joins:
         found[int((at - start) // STEP)].append(max(1, math.ceil(length / STEP)))
-    return Streams(float(start), found)
+    return Streams(float(start), found, drawn=head[1] == "arrivals")
+
+
+def read_jobs(lines: Iterable[str]) -> list[Job]:
+    """Read recordings that are to be transcribed. The header is `time,audio`.
+
+    `time` is when a recording is complete, in unix seconds or ISO 8601, `audio` its length in seconds, at most a week.
+    Rows are in the order of time. Raises TraceError.
+    """
+    rows = _rows(lines)
+    head = _head(rows)
+    if head != ["time", "audio"]:
+        raise TraceError(f"row 1: the header is {','.join(head)[:60] or 'empty'}; use time,audio")
+    jobs = []
+    for time, audio, number in _values(rows, "audio"):
+        if not 0 < audio <= _WEEK:
+            raise TraceError(f"row {number}: audio is {audio:g}; give seconds above 0, and a week at most")
+        jobs.append(Job(f"j{number}", time, audio))
+    if not jobs:
+        raise TraceError("there are no recordings in it; give at least one row")
+    _check_length(int((jobs[-1].since - jobs[0].since) // STEP))
+    return jobs
+
+
+def _check_length(steps: int) -> None:
+    if steps > LONGEST:
+        raise TraceError(f"it is {steps * STEP / 86_400:.0f} days long; times are unix seconds or ISO 8601")
 
 
 def _lasting(rows: Iterator[list[str]]) -> Iterator[tuple[float, float]]:
@@ -72,6 +101,18 @@ def _spread(
     at, count = row
     moments = sorted(chance.random() * stretch for _ in range(count))
     return ((at + moment, chance.expovariate(1.0 / (mean_minutes * 60.0))) for moment in moments)
+
+
+def _rows(lines: Iterable[str]) -> Iterator[list[str]]:
+    rows = csv.reader(lines)
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise TraceError(f"row {rows.line_num}: this is no CSV: {error}") from None
+
+
+def _head(rows: Iterator[list[str]]) -> list[str]:
+    return [name.strip().lower() for name in next(rows, [])]
 
 
 def _values(rows: Iterator[list[str]], name: str) -> Iterator[tuple[float, float, int]]:

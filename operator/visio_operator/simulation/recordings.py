@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from visio_operator.plan.servers import Job, Orders, Reading
 from .cloud import Bought, Cloud, deliver
 from .trace import STEP
 from .world import Policy
+
+_DAY = 86_400
 
 
 @dataclass
@@ -34,33 +37,42 @@ class BatchFigures:
 def run_recordings(
     policy: Policy, jobs: Sequence[Job], cloud: Cloud, speed: float, start_within: float, seed: int
 ) -> BatchFigures:
-    """Run a policy over recordings in the order of time, until an hour after the last one."""
+    """Run a policy over recordings in the order of time, from their first midnight until an hour after the last one.
+
+    What waits or runs then is finished first, for a day at most.
+    """
     chance = random.Random(seed)  # noqa: S311 - a simulated cloud, no secret
     figures = BatchFigures(jobs=len(jobs))
     servers: dict[str, Bought] = {}
-    coming = list(jobs)
-    queue: list[Job] = []
-    now = jobs[0].since
-    while now < jobs[-1].since + 3600:
+    coming = deque(jobs)
+    queue: deque[Job] = deque()
+    now, last = midnight(jobs), jobs[-1].since
+    while now < last + 3600 or (now < last + _DAY and (queue or any(server.used for server in servers.values()))):
         while coming and coming[0].since <= now:
-            queue.append(coming.pop(0))
+            queue.append(coming.popleft())
         deliver(servers, now)
         for server in servers.values():
             if server.used and now >= server.until:
                 server.used, server.busy_for = 0, None
             if server.ready and not server.cordoned and not server.used and queue:
-                job = queue.pop(0)
+                job = queue.popleft()
                 figures.late += now - job.since > start_within
                 server.used, server.busy_for, server.until = 1, 1.0, now + job.audio / speed
-                figures.busy_seconds += job.audio / speed
             elif server.used:
                 server.busy_for = (server.busy_for or 0.0) + STEP
+            if server.used:
+                figures.busy_seconds += min(STEP, server.until - now)
         figures.server_seconds += STEP * len(servers)
         orders = policy(Reading(now, list(servers.values()), jobs=list(queue)))
         _obey(orders, servers, now, cloud, chance, figures)
         now += STEP
     figures.late += len(queue)
     return figures
+
+
+def midnight(jobs: Sequence[Job]) -> float:
+    """The midnight UTC before the first recording."""
+    return jobs[0].since // _DAY * _DAY
 
 
 def _obey(

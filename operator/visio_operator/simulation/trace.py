@@ -18,6 +18,8 @@ class Streams:
     joins: list[list[int]]
     """For each step the lengths in steps of the streams that join in it; each at least 1."""
     calendar: tuple[Meeting, ...] = ()
+    drawn: bool = False
+    """Whether the lengths were drawn, since only arrivals are known."""
 
     @property
     def steps(self) -> int:

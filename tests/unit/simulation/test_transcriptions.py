@@ -1,0 +1,109 @@
+"""Recordings in `simulate`: a CSV that cannot be used is named by its row, and both policies are told apart."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from visio_operator.cli import main
+from visio_operator.plan.servers import Limits
+from visio_operator.simulation.frontier import AUTOSCALER, PLANNER, frontier
+from visio_operator.simulation.read_trace import TraceError, read_jobs
+from visio_operator.simulation.synthetic import MONDAY, Shape, generate
+from visio_operator.simulation.trace import Streams
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "row 1: the header is empty; use time,audio"),
+        ("time,duration\n1,2", "row 1: the header is time,duration; use time,audio"),
+        ("time,audio\n", "there are no recordings"),
+        ("time,audio\n100,60\n90,60", "row 3: its time is before"),
+        ("time,audio\n100,60\n\n90,60", "row 4: its time is before"),
+        ("time,audio\n100,-1", "row 2: audio is -1; it cannot be negative"),
+        ("time,audio\n100,0", "row 2: audio is 0; give seconds above 0"),
+        ("time,audio\n100,1e7", "row 2: audio is 1e+07; give seconds above 0, and a week at most"),
+        ("time,audio\n100,nan", "row 2: audio is nan"),
+        ("time,audio\n100", "row 2: it has to have time and audio, and has 1"),
+        ("time,audio\n,60", "row 2: it has to have time and audio"),
+        ("time,audio\n-5,60", "row 2: time -5 is negative"),
+        ("time,audio\n1,5\n99999999999,5", "days long"),
+    ],
+)
+def test_recordings_that_cannot_be_used_are_one_line_with_the_row(text, complaint, tmp_path, capsys):
+    path = tmp_path / "jobs.csv"
+    path.write_text(text)
+    assert main(["simulate", "--jobs", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.floats(0.01, 600_000.0)), min_size=1, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_recordings_are_read_as_they_are_written(rows):
+    rows.sort(key=lambda row: row[0])
+    first = rows[0][0]
+    lines = ["time,audio", *(f"{time},{audio!r}" for time, audio in rows)]
+    jobs = read_jobs(lines)
+    assert [(job.since, job.audio) for job in jobs] == [(float(time), audio) for time, audio in rows]
+    assert len({job.id for job in jobs}) == len(jobs)
+    assert jobs[0].since == first
+
+
+ROWS = st.text(max_size=20) | st.builds(lambda *each: ",".join(map(str, each)), st.floats(), st.floats())
+
+
+@given(st.lists(ROWS, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_whatever_stands_in_the_file_is_read_or_named(lines):
+    for head in ([], ["time,audio"]):
+        try:
+            jobs = read_jobs([*head, *lines])
+        except TraceError as error:
+            assert "\n" not in str(error)
+        else:
+            assert jobs == sorted(jobs, key=lambda job: job.since)
+
+
+def test_recordings_alone_are_reported(tmp_path, capsys):
+    path = tmp_path / "jobs.csv"
+    rows = [f"{MONDAY + 30_000 + 120 * number},{600 + 60 * number}" for number in range(40)]
+    path.write_text("\n".join(["time,audio", *rows]))
+    assert main(["simulate", "--jobs", str(path), "-o", "json"]) == 0
+    study = json.loads(capsys.readouterr().out)
+    assert (study["policies"], study["week"], study["frontier"]) == ([], None, [])
+    found = study["recordings"]
+    assert (found["jobs"], found["audio_hours"]) == (40, 19.7)
+    ours, theirs = found["policies"]
+    assert (ours["late"], ours["jobs_ended"], theirs["jobs_ended"]) == (0, 0, 0)
+    assert ours["busy_percent"] > theirs["busy_percent"]
+    assert found["work_hours"] < ours["server_hours"] < theirs["server_hours"]
+    assert ours["euros"] is None
+    assert found["whole"]["start"] == MONDAY
+    assert main(["simulate", "--jobs", str(path)]) == 0
+    assert "unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--jobs", "none.csv", "--frontier"]])
+def test_nothing_to_run_is_bad_input(arguments, capsys):
+    assert main(["simulate", *arguments]) == 2
+    assert "give --trace" in capsys.readouterr().err
+
+
+def test_an_autoscaler_that_keeps_more_free_pays_more():
+    whole = generate(Shape(weeks=1, peak=300), seed=4)
+    trace = Streams(whole.start, whole.joins[6 * 120 : 13 * 120])
+    points = frontier(trace, Limits(), 4, 0, True, lambda *_: None, leads=(120.0, 900.0))
+    for lead in (120.0, 900.0):
+        theirs = [point for point in points if (point.lead_seconds, point.policy) == (lead, AUTOSCALER)]
+        hours = [point.server_hours for point in theirs]
+        assert hours == sorted(hours) and hours[0] < hours[-1]
+        assert theirs[-1].waited_percent < theirs[0].waited_percent
+        ours = [point for point in points if (point.lead_seconds, point.policy) == (lead, PLANNER)]
+        assert ours[0].server_hours < ours[-1].server_hours
+    assert all(point.sessions_ended == 0 and point.euros is None for point in points)
