@@ -138,14 +138,14 @@ class Batch:
         there = {server.id for server in seen.servers}
         self.leads.look(now, seen.servers)
         waiting = {job.id: job for job in seen.jobs}
-        for name in waiting.keys() - self._waiting.keys():
+        for name in [name for name in waiting if name not in self._waiting]:
             self.typical = 0.95 * self.typical + 0.05 * waiting[name].audio
             if self._last_job is not None:
                 self._gap = 0.8 * self._gap + 0.2 * (now - self._last_job)
             self._last_job = now
         if self._last_job is not None and now - self._last_job > self._gap:
             self._gap = now - self._last_job
-        started = sorted((self._waiting[name] for name in self._waiting.keys() - waiting.keys()), key=lambda j: j.since)
+        started = sorted((job for name, job in self._waiting.items() if name not in waiting), key=lambda j: j.since)
         for server in seen.servers:
             self._look_at(server, started, now)
         for name in self._busy.keys() - there:
