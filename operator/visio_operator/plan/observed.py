@@ -60,6 +60,33 @@ class TranscriptionWorker:
     created: float
     terminating: bool = False
     deletion_cost: int = 0
+    busy_since: float | None = None
+    """Since when it was seen busy by one process of the operator; a new process counts from its first look."""
+    read_at: float = 0.0
+    """When `busy` was last known; 0 for never."""
+
+
+@dataclass(frozen=True)
+class WaitingJob:
+    """A recording that waits for its transcription."""
+
+    id: str
+    since: float
+    """When the summary service took it, when it may be tried again, or when it was first seen where its message says
+    nothing."""
+    audio: float | None = None
+    """Seconds between start and end of the recording; None where its message has none: no metadata agent was there."""
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A recording that is being transcribed. Which worker has it is not told."""
+
+    id: str
+    since: float
+    """When a worker took it."""
+    audio: float | None = None
+    """As of a waiting job."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +95,14 @@ class Queue:
 
     waiting: int | None = None
     read_at: float = 0.0
+    """When it was last read; of a queue that cannot be read now, when it last could."""
     error: str = ""
+    jobs: tuple[WaitingJob, ...] = ()
+    """The oldest first. `waiting` counts them all; here those beyond 500 are missing, and those not understood."""
+    paused: tuple[WaitingJob, ...] = ()
+    """Jobs that failed and that a worker tries again later, at their `since` or after it; they are not in `waiting`."""
+    running: tuple[RunningJob, ...] = ()
+    """Jobs that workers are at, the oldest first. A worker that was killed leaves its job here for an hour."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,14 @@ class Memory:
     """Endpoints that could not be reached are left alone until then, so that one dead pod does not slow every pass."""
     answered: set[str] = field(default_factory=set)
     """Transcription pods whose WhisperX has answered once; silence of these means work."""
+    busy_since: dict[str, float] = field(default_factory=dict)
+    """Since when transcription pods have been seen busy."""
+    busy_read_at: dict[str, float] = field(default_factory=dict)
+    """When it was last known of each transcription pod whether it works; 0 for never."""
+    jobs_seen: dict[str, float] = field(default_factory=dict)
+    """When each waiting transcription job was seen first, by its id; as bounded as what is read of the queue."""
+    queue_read_at: float = 0.0
+    """When the transcription queue was last read."""
     settled: dict[tuple[str, str], tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
     """Objects by kind and name for which an apply changed nothing: uid, digest and the differences that stayed."""
     attempts: Attempts = field(default_factory=Attempts)

@@ -24,6 +24,7 @@ from .memory import Memory
 from .projections import PART_LABEL, labels_of
 from .secret_values import decode
 from .signals import Broker
+from .transcription_queue import transcription_queue
 
 Body = dict[str, Any]
 Live = Mapping[tuple[str, str], Body]
@@ -72,7 +73,7 @@ async def observe(
         asyncio.gather(
             signals.captions_slots(session, _addresses(pods, "captions"), memory, now),
             signals.waiting_streams(session, _addresses(pods, "subtitles"), memory, now),
-            signals.busy_transcribers(session, _addresses(pods, "transcription"), memory),
+            signals.busy_transcribers(session, _addresses(pods, "transcription"), memory, now),
             _queue(site, broker, memory, now),
         ),
         asyncio.gather(
@@ -107,7 +108,10 @@ async def observe(
             for name, pod in _of_part(pods, "captions")
         ),
         transcribers=tuple(
-            projections.transcription_worker(pod, busy.get(name)) for name, pod in _of_part(pods, "transcription")
+            projections.transcription_worker(
+                pod, busy.get(name), memory.busy_since.get(name), memory.busy_read_at.get(name, 0.0)
+            )
+            for name, pod in _of_part(pods, "transcription")
         ),
         captions_waiting=waiting,
         queue=queue,
@@ -202,7 +206,7 @@ async def _queue(site: Site, broker: Broker | str, memory: Memory, now: float) -
         return Queue(waiting=0, read_at=now)
     if isinstance(broker, str):
         return Queue(error=broker)
-    return await signals.queue_length(broker, memory, now)
+    return await transcription_queue(broker, memory, now)
 
 
 def _broker(site: Site, mine: Live, secrets: Mapping[str, Body]) -> Broker | str:

@@ -159,8 +159,10 @@ def captions_server(pod: Body, slots: Slots | None, read_at: float) -> CaptionsS
     )
 
 
-def transcription_worker(pod: Body, busy: bool | None) -> TranscriptionWorker:
-    """One transcription pod."""
+def transcription_worker(
+    pod: Body, busy: bool | None, busy_since: float | None = None, read_at: float = 0.0
+) -> TranscriptionWorker:
+    """One transcription pod; `read_at` is when it was last known whether it works."""
     return TranscriptionWorker(
         pod=pod["metadata"]["name"],
         node=(pod.get("spec") or {}).get("nodeName") or "",
@@ -169,6 +171,8 @@ def transcription_worker(pod: Body, busy: bool | None) -> TranscriptionWorker:
         created=seconds(pod["metadata"].get("creationTimestamp")),
         terminating=terminating(pod),
         deletion_cost=deletion_cost(pod),
+        busy_since=busy_since,
+        read_at=read_at,
     )
 
 
