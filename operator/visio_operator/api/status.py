@@ -75,6 +75,16 @@ class TranscriptionStatus(Model):
     busy: Count = Field(0, description="Workers with a job.")
 
 
+class SignalStatus(Model):
+    """Whether one signal of load can be read."""
+
+    name: Name = Field(description="The signal, such as captionsSlots.")
+    source: Name = Field("", description="Where it is read.")
+    state: Literal["Fresh", "Missing"] = Field(description="Missing is what could not be read for a minute.")
+    since: Instant = Field(description="When `state` last changed. The age of readings is in the operator's metrics.")
+    message: Message = Field("", description="What is wrong, what is done without the signal, and the next step.")
+
+
 class VisioDeploymentStatus(Model):
     """What the operator observed and decided in its last full pass."""
 
@@ -95,6 +105,9 @@ class VisioDeploymentStatus(Model):
     )
     captions: CaptionsStatus | None = Field(None, description="Captions slots, when captions are enabled.")
     transcription: TranscriptionStatus | None = Field(None, description="Transcription, when it is enabled.")
+    signals: Annotated[list[SignalStatus], Field(max_length=16), Unique("name")] = Field(
+        default=[], description="The signals of load that sizes follow."
+    )
     embedded: Annotated[list[Name], Field(max_length=8), Unique()] = Field(
         default=[], description="Services that run inside the platform and are for evaluation only."
     )

@@ -80,6 +80,11 @@ def show_status(live: Body, as_json: bool) -> None:
     for pool in status.get("pools") or ():
         count = f"{pool.get('gpuReady', 0)}/{pool.get('desired', 0)} GPU nodes"
         print(f"  pool {pool['name']:<15} {count}  {pool.get('error', '')}".rstrip())
+    for signal in status.get("signals") or ():
+        if signal["state"] != "Fresh":
+            print(
+                f"  signal {signal['name']:<13} missing since {signal['since']}  {signal.get('message', '')}".rstrip()
+            )
     if captions := status.get("captions"):
         print(f"  captions slots       {captions.get('used', 0)}/{captions.get('total', 0)} in use")
     if work := status.get("transcription"):

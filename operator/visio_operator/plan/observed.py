@@ -148,6 +148,21 @@ class Recorder:
 
 
 @dataclass(frozen=True)
+class Agent:
+    """One pod of LiveKit agents; jobs and load are None while they could not be read."""
+
+    pod: str
+    ready: bool
+    created: float
+    jobs: int | None = None
+    """Rooms that it listens to."""
+    load: float | None = None
+    """Share of its processors in use; at 0.7 it takes no more rooms (facts/visio.md 4)."""
+    read_at: float = 0.0
+    """When it was last read; 0 for never."""
+
+
+@dataclass(frozen=True)
 class WorkerQueue:
     """The Celery queue of one worker part; `waiting` is None while Redis could not be read."""
 
@@ -155,6 +170,7 @@ class WorkerQueue:
     taken: int = 0
     """Messages that workers have fetched ahead and not begun."""
     read_at: float = 0.0
+    """When it was last read; of a queue that cannot be read now, when it last could."""
     error: str = ""
 
 
@@ -225,6 +241,10 @@ class Observed:
     transcribers: tuple[TranscriptionWorker, ...] = ()
     captions_waiting: int | None = 0
     """Streams that wait for a slot in the captions proxies of all subtitles pods; None while one could not be read."""
+    captions_waiting_read_at: float = 0.0
+    """When all proxies were last read; 0 for never."""
+    agents: tuple[Agent, ...] = ()
+    """The subtitles agents."""
     queue: Queue = field(default_factory=Queue)
     media: tuple[MediaServer, ...] = ()
     refused_node_ports: frozenset[int] = frozenset()

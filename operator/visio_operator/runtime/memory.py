@@ -27,6 +27,15 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class AgentLoad:
+    """One reading of an agents pod."""
+
+    jobs: int
+    load: float
+    at: float
+
+
+@dataclass(frozen=True)
 class Counters:
     """Counters of a media server, and the rates that came with them."""
 
@@ -59,6 +68,12 @@ class Memory:
     """When each waiting transcription job was seen first, by its id; as bounded as what is read of the queue."""
     queue_read_at: float = 0.0
     """When the transcription queue was last read."""
+    workers_read_at: float = 0.0
+    """When the queues of the other workers were last read."""
+    waiting_read_at: float = 0.0
+    """When the waiting streams of all captions proxies were last read."""
+    agents: dict[str, AgentLoad] = field(default_factory=dict)
+    """Last good reading of the subtitles agents, by pod."""
     settled: dict[tuple[str, str], tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
     """Objects by kind and name for which an apply changed nothing: uid, digest and the differences that stayed."""
     attempts: Attempts = field(default_factory=Attempts)

@@ -11,18 +11,20 @@ import aiohttp
 
 from visio_operator.api.spec import VisioDeploymentSpec
 from visio_operator.plan.observed import Observed, Pool, Queue
+from visio_operator.plan.pace import Pace
 from visio_operator.plan.policy import secrets_wanted
 from visio_operator.plan.rotation import is_generated
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, MANAGED_BY, POOL_LABEL, Site
 from visio_operator.workloads.turn import tls_secret
 
-from . import marks, media_signals, preflight_result, projections, signals
+from . import agent_signals, marks, media_signals, preflight_result, projections, signals
 from .kinds import RENDERED
 from .kube import Kube, KubeError
 from .media_addresses import reachable_at, refused_node_ports
 from .memory import Memory
 from .projections import PART_LABEL, labels_of
 from .secret_values import decode
+from .signal_status import publish_ages
 from .signals import Broker
 from .transcription_queue import transcription_queue
 
@@ -69,7 +71,7 @@ async def observe(
     broker = _broker(site, mine, secrets)
     media_pods, egress_pods = dict(_of_part(pods, "sfu")), dict(_of_part(pods, "egress"))
     addresses = await reachable_at(kube, site, media_pods, mine)
-    (slots, waiting, busy, queue), (media, recorders, worker_queues) = await asyncio.gather(
+    (slots, waiting, busy, queue), (media, recorders, worker_queues, agents) = await asyncio.gather(
         asyncio.gather(
             signals.captions_slots(session, _addresses(pods, "captions"), memory, now),
             signals.waiting_streams(session, _addresses(pods, "subtitles"), memory, now),
@@ -80,6 +82,7 @@ async def observe(
             media_signals.media_servers(session, media_pods, addresses, memory, now),
             media_signals.recorders(session, egress_pods, memory, now),
             media_signals.worker_queues(broker, _workers(mine), memory, now),
+            agent_signals.agents(session, dict(_of_part(pods, "subtitles")), memory, now),
         ),
     )
     for gone in memory.metrics.keys() - pods.keys():
@@ -114,6 +117,8 @@ async def observe(
             for name, pod in _of_part(pods, "transcription")
         ),
         captions_waiting=waiting,
+        captions_waiting_read_at=memory.waiting_read_at,
+        agents=agents,
         queue=queue,
         media=media,
         refused_node_ports=refused_node_ports(memory),
@@ -123,6 +128,7 @@ async def observe(
         pools=pools,
         memory=dict(memory.plan),
     )
+    publish_ages(observed, now, Pace())
     return Snapshot(observed=observed, live=listed, pods=pods, nodes=nodes, secrets=secrets)
 
 

@@ -11,11 +11,13 @@ from typing import Any
 from visio_operator.api.spec import API_VERSION, KIND, VisioDeploymentSpec
 from visio_operator.api.status import MESSAGE_LENGTH, TRACE_LENGTH, TRACE_LINES
 from visio_operator.plan.observed import GpuNode, Observed, Workload
+from visio_operator.plan.pace import Pace
 from visio_operator.plan.plan import Condition, PartPlan, Plan
 
 from .compare import digest, merge_patch
 from .kube import FIELD_MANAGER, Kube, KubeError
 from .memory import Memory
+from .signal_status import signal_status
 
 Status = dict[str, Any]
 
@@ -44,6 +46,7 @@ def report(
         "planDigest": digest(_substance(plan)),
         "trace": [line[:TRACE_LENGTH] for line in plan.trace[:TRACE_LINES]],
         "memory": dict(plan.memory),
+        "signals": signal_status(previous.get("signals") or (), observed, now, instant(now), Pace()),
     }
     if plan.invalid:
         # Nothing that runs was touched, so what was said of it stays true.

@@ -82,7 +82,10 @@ async def waiting_streams(
     )
     readings = [None if text is None else parse_gauge(text, WAITING_METRIC) for text in texts.values()]
     known = [reading for reading in readings if reading is not None]
-    return sum(known) if len(known) == len(readings) else None
+    if len(known) < len(readings):
+        return None
+    memory.waiting_read_at = now
+    return sum(known)
 
 
 def parse_gauge(text: str, name: str) -> int | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .agents import HEALTH_PORT
 from .common import Site
 from .connections import GARAGE_PORT, LIVEKIT_PORT, Endpoint, database, of_url, redis, storage
 from .containers import PROXY_METRICS_PORT
@@ -222,3 +223,4 @@ def _captions(site: Site) -> Iterator[Flow]:
     yield Flow("subtitles", "captions", (Ports(8080),), "speech to text")
     yield Flow(OPERATOR, "captions", (Ports(8080),), "used slots")
     yield Flow(OPERATOR, "subtitles", (Ports(PROXY_METRICS_PORT),), "waiting streams")
+    yield Flow(OPERATOR, "subtitles", (Ports(HEALTH_PORT),), "rooms and load of the agents")
