@@ -19,6 +19,7 @@ MESSAGE_LENGTH = 1024
 CONDITION = pattern(r"^[A-Z][A-Za-z]*$", "use a condition name such as Ready")
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
+Seconds = Annotated[float, Field(ge=0, le=1_000_000)]
 Name = Annotated[str, StringConstraints(max_length=253)]
 Message = Annotated[str, StringConstraints(max_length=MESSAGE_LENGTH)]
 
@@ -49,6 +50,32 @@ class PartStatus(Model):
     message: Message = Field("", description="What it waits for, or why it failed.")
 
 
+class StageStatus(Model):
+    """How long one stage of the lead of a pool takes."""
+
+    name: Name = Field(
+        description="order: to the Node object; boot: to Ready; driver: to an allocatable GPU; placement: to a pod on"
+        " it; image: to its running containers; weights: to its first slot."
+    )
+    orders: Count = Field(0, description="Servers that it was learned from.")
+    median_seconds: Seconds = Field(0.0, description="Half of the servers took less.")
+    p95_seconds: Seconds = Field(0.0, description="95 of 100 servers took less.")
+
+
+class LeadStatus(Model):
+    """How long it takes from the order of a node to its first slot, and where the time goes."""
+
+    orders: Count = Field(0, description="Servers that it was learned from.")
+    median_seconds: Seconds = Field(0.0, description="Half of the servers took less.")
+    p95_seconds: Seconds = Field(0.0, description="95 of 100 servers took less.")
+    stages: Annotated[list[StageStatus], Field(max_length=8), Unique("name")] = Field(
+        default=[], description="The stages in their order; those of which nothing is known are left out."
+    )
+    nodes: Annotated[list[Name], Field(max_length=200), Unique()] = Field(
+        default=[], description="Nodes that are counted already, each with the second of its creation."
+    )
+
+
 class PoolStatus(Model):
     """How one GPU pool is."""
 
@@ -57,6 +84,7 @@ class PoolStatus(Model):
     ready: Count = Field(0, description="Nodes that are Ready.")
     gpu_ready: Count = Field(0, description="Nodes whose GPU can be allocated.")
     error: Message = Field("", description="What the provider says is wrong.")
+    lead: LeadStatus | None = Field(None, description="The lead of its orders, once a server has come.")
 
 
 class CaptionsStatus(Model):

@@ -33,6 +33,16 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class PodTimes:
+    """When a pod reached each step of its start; 0 for one that it has not reached, or that says nothing."""
+
+    scheduled: float = 0.0
+    started: float = 0.0
+    """When the first of its running containers started, its image being there; 0 when one has been started again."""
+    ready: float = 0.0
+
+
+@dataclass(frozen=True)
 class CaptionsServer:
     """One Kyutai speech-to-text pod; slots are None while they could not be read."""
 
@@ -47,6 +57,7 @@ class CaptionsServer:
     created: float
     terminating: bool = False
     deletion_cost: int = 0
+    times: PodTimes = field(default_factory=PodTimes)
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ class TranscriptionWorker:
     """Since when it was seen busy by one process of the operator; a new process counts from its first look."""
     read_at: float = 0.0
     """When `busy` was last known; 0 for never."""
+    times: PodTimes = field(default_factory=PodTimes)
 
 
 @dataclass(frozen=True)
@@ -189,6 +201,10 @@ class GpuNode:
     zone: str = ""
     cordoned_by_us: bool = True
     """Of a cordoned node: our annotation is on it. A cordon that is somebody else's is never taken back."""
+    ready_at: float = 0.0
+    """Since when it is Ready; 0 while it is not."""
+    gpu_at: float = 0.0
+    """When its GPU was first seen allocatable; 0 while it is not, and when no one looked at that time."""
 
 
 @dataclass(frozen=True)

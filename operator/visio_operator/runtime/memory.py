@@ -74,6 +74,9 @@ class Memory:
     """When the waiting streams of all captions proxies were last read."""
     agents: dict[str, AgentLoad] = field(default_factory=dict)
     """Last good reading of the subtitles agents, by pod."""
+    gpus_seen: dict[str, float | None] | None = None
+    """When the GPU of each node was first seen allocatable: None for not yet, 0 for before the first look. The whole is
+    None until then."""
     settled: dict[tuple[str, str], tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
     """Objects by kind and name for which an apply changed nothing: uid, digest and the differences that stayed."""
     attempts: Attempts = field(default_factory=Attempts)

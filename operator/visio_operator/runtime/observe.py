@@ -22,6 +22,7 @@ from .kinds import RENDERED
 from .kube import Kube, KubeError
 from .media_addresses import reachable_at, refused_node_ports
 from .memory import Memory
+from .node_times import gpu_nodes
 from .projections import PART_LABEL, labels_of
 from .secret_values import decode
 from .signal_status import publish_ages
@@ -124,7 +125,7 @@ async def observe(
         refused_node_ports=refused_node_ports(memory),
         recorders=recorders,
         worker_queues=worker_queues,
-        nodes=tuple(projections.gpu_node(node) for node in nodes.values()),
+        nodes=gpu_nodes(nodes.values(), memory, now),
         pools=pools,
         memory=dict(memory.plan),
     )

@@ -16,6 +16,7 @@ from visio_operator.plan.plan import Condition, PartPlan, Plan
 
 from .compare import digest, merge_patch
 from .kube import FIELD_MANAGER, Kube, KubeError
+from .lead_status import lead_status
 from .memory import Memory
 from .signal_status import signal_status
 
@@ -52,7 +53,10 @@ def report(
         # Nothing that runs was touched, so what was said of it stays true.
         status |= {key: previous[key] for key in ("version", "parts") if key in previous}
     if spec.gpu_pools:
-        pools = [_pool(pool.name, plan, observed) for pool in spec.gpu_pools]
+        pools = [
+            {**_pool(pool.name, plan, observed), **lead_status(previous, pool.name, observed, now)}
+            for pool in spec.gpu_pools
+        ]
         status["pools"] = pools
         status["gpuNodes"] = f"{sum(p['gpuReady'] for p in pools)}/{sum(p['desired'] for p in pools)}"
     if spec.captions.enabled:
