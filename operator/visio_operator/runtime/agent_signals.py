@@ -44,7 +44,7 @@ def parse_worker(text: str) -> tuple[int, float] | None:
         answer = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(answer, dict) or "sdk_version" not in answer:
+    if not isinstance(answer, dict) or "worker_type" not in answer:
         return None
     jobs, load = answer.get("active_jobs", 0), answer.get("worker_load", 0.0)
     if not isinstance(jobs, int) or not isinstance(load, int | float) or not isfinite(load):

@@ -74,11 +74,11 @@ def test_ages_are_metrics_that_grow_by_themselves_and_end_with_their_deployment(
 @pytest.mark.parametrize(
     ("text", "read"),
     [
-        ('{"agent_name":"a","active_jobs":3,"sdk_version":"1.6.7","worker_load":0.42}', (3, 0.42)),
-        ('{"agent_name":"a","sdk_version":"1.6.7","protocol_version":1}', (0, 0.0)),
-        ('{"sdk_version":"1.6.7","active_jobs":-1}', None),
-        ('{"sdk_version":"1.6.7","active_jobs":"3"}', None),
-        ('{"sdk_version":"1.6.7","worker_load":NaN}', None),
+        ('{"agent_name":"a","worker_type":"JT_ROOM","active_jobs":3,"worker_load":0.42}', (3, 0.42)),
+        ('{"worker_type":"JT_ROOM","sdk_version":"1.6.7","protocol_version":1}', (0, 0.0)),
+        ('{"worker_type":"JT_ROOM","active_jobs":-1}', None),
+        ('{"worker_type":"JT_ROOM","active_jobs":"3"}', None),
+        ('{"worker_type":"JT_ROOM","worker_load":NaN}', None),
         ('{"status":"ok"}', None),
         ("[]", None),
         ("OK", None),
@@ -96,7 +96,7 @@ def test_no_answer_of_an_agent_breaks_a_pass(text: str) -> None:
 
 async def test_an_agent_that_falls_silent_keeps_its_last_reading_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return web.json_response({"sdk_version": "1.6.7", "active_jobs": 2, "worker_load": 0.5})
+        return web.json_response({"worker_type": "JT_ROOM", "active_jobs": 2, "worker_load": 0.5})
 
     app = web.Application()
     app.router.add_get("/worker", answer)
