@@ -65,8 +65,8 @@ def test_nodes_are_bought_for_streams_and_recordings_and_returned_when_empty(lab
     assert {"boot", "image", "weights"} <= {stage["name"] for stage in lead["stages"]}
     assert 0 < lead["medianSeconds"] <= lead["p95Seconds"] <= time.time() - since
     states = {one["name"]: one["state"] for one in live.get(lab, "vd", "visio", platform)["status"]["signals"]}
-    # Media servers and recorders are no processes in this laboratory.
-    assert {states.pop(name) for name in ("mediaServers", "recorders")} == {"Missing"}
+    # Media servers and recorders are no processes in this laboratory, and their silence is news only after a minute.
+    del states["mediaServers"], states["recorders"]
     assert states.keys() >= {"captionsSlots", "waitingStreams", "agentLoad", "transcriptionQueue", "workerQueues"}
     assert set(states.values()) == {"Fresh"}
     assert 2 <= len(_nodes(lab, pool)) <= 3
