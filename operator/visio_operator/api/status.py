@@ -19,7 +19,6 @@ MESSAGE_LENGTH = 1024
 CONDITION = pattern(r"^[A-Z][A-Za-z]*$", "use a condition name such as Ready")
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
-Seconds = Annotated[float, Field(ge=0, le=1_000_000)]
 Name = Annotated[str, StringConstraints(max_length=253)]
 Message = Annotated[str, StringConstraints(max_length=MESSAGE_LENGTH)]
 
@@ -58,16 +57,16 @@ class StageStatus(Model):
         " it; image: to its running containers; weights: to its first slot."
     )
     orders: Count = Field(0, description="Servers that it was learned from.")
-    median_seconds: Seconds = Field(0.0, description="Half of the servers took less.")
-    p95_seconds: Seconds = Field(0.0, description="95 of 100 servers took less.")
+    median_seconds: float = Field(0.0, description="Half of the servers took less.")
+    p95_seconds: float = Field(0.0, description="95 of 100 servers took less.")
 
 
 class LeadStatus(Model):
     """How long it takes from the order of a node to its first slot, and where the time goes."""
 
     orders: Count = Field(0, description="Servers that it was learned from.")
-    median_seconds: Seconds = Field(0.0, description="Half of the servers took less.")
-    p95_seconds: Seconds = Field(0.0, description="95 of 100 servers took less.")
+    median_seconds: float = Field(0.0, description="Half of the servers took less.")
+    p95_seconds: float = Field(0.0, description="95 of 100 servers took less.")
     stages: Annotated[list[StageStatus], Field(max_length=8), Unique("name")] = Field(
         default=[], description="The stages in their order; those of which nothing is known are left out."
     )
