@@ -116,16 +116,23 @@ def learn_stages(
 
     `ordered` is when each node was ordered, by name, as far as it is known. Looks may be repeated and lost.
     """
-    first = _first_servers(observed)
-    for node in sorted(observed.nodes, key=lambda node: (node.created, node.name)):
-        times = first.get(node.name)
-        young = node.pool == pool and 0.0 <= now - node.created <= _LONGEST
-        if not young or times is None or times.ready > now or _mark(node) in stages.nodes:
-            continue
-        marks = tuple(mark for mark in stages.nodes if now - float(mark.rpartition("@")[2]) <= _LONGEST)
-        if len(marks) < _NODES:
-            stages = _with(replace(stages, nodes=(*marks, _mark(node))), node, times, (ordered or {}).get(node.name))
-    return stages
+    first, counted = _first_servers(observed), set(stages.nodes)
+    new = [
+        node
+        for node in observed.nodes
+        if node.pool == pool
+        and 0.0 <= now - node.created <= _LONGEST
+        and node.name in first
+        and first[node.name].ready <= now
+        and _mark(node) not in counted
+    ]
+    if not new:
+        return stages
+    kept = [mark for mark in stages.nodes if now - float(mark.rpartition("@")[2]) <= _LONGEST]
+    new = sorted(new, key=lambda node: (node.created, node.name))[: max(0, _NODES - len(kept))]
+    for node in new:
+        stages = _with(stages, node, first[node.name], (ordered or {}).get(node.name))
+    return replace(stages, nodes=(*kept, *map(_mark, new)))
 
 
 def _mark(node: GpuNode) -> str:
