@@ -39,6 +39,21 @@ async def open_streams(agents: Sequence[str], streams: int, seconds: float) -> J
     return await counters(agents)
 
 
+async def play(agents: Sequence[str], schedule: Sequence[tuple[float, int, float]]) -> Json:
+    """Open streams by a schedule of (seconds from now, count, seconds that they talk); return the last counters."""
+    began, turn = time.monotonic(), 0
+    async with aiohttp.ClientSession() as session:
+        for at, count, seconds in schedule:
+            await asyncio.sleep(max(0.0, began + at - time.monotonic()))
+            for _ in range(count):
+                # One after another over the agents, as LiveKit spreads rooms.
+                turn += 1
+                order = {"count": 1, "seconds": seconds}
+                async with session.post(f"{agents[turn % len(agents)]}/lab/streams", json=order) as response:
+                    response.raise_for_status()
+    return await counters(agents)
+
+
 async def counters(agents: Sequence[str]) -> Json:
     """The sum of what the agents say became of their streams; of the longest waits, the longest."""
     total: Json = {}
@@ -136,6 +151,8 @@ async def run(arguments: argparse.Namespace) -> Json:
         if not arguments.follow:
             return begun
         return await follow_streams(arguments.agent_service, arguments.seconds + FOLLOW_SLACK_S)
+    if arguments.command == "play":
+        return await play(arguments.agent_service, json.load(sys.stdin))
     if arguments.command == "counters":
         return await counters(arguments.agent_service)
     broker = os.environ[BROKER]
@@ -148,12 +165,13 @@ async def run(arguments: argparse.Namespace) -> Json:
 
 
 def main() -> int:
-    """The command line: `captions`, `counters`, `transcription` and `results`."""
+    """The command line: `captions`, `play`, `counters`, `transcription` and `results`."""
     parser = argparse.ArgumentParser(prog="visio_lab.load", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     captions = commands.add_parser("captions", help="open captioned streams")
     counting = commands.add_parser("counters", help="what became of the streams so far")
-    for command in (captions, counting):
+    playing = commands.add_parser("play", help="open streams by a schedule from standard input")
+    for command in (captions, counting, playing):
         command.add_argument("--agent-service", action="append", required=True, help="http://<pod address>:8081")
     captions.add_argument("--streams", type=int, required=True)
     captions.add_argument("--seconds", type=float, required=True)

@@ -61,6 +61,14 @@ def test_nodes_are_bought_for_streams_and_recordings_and_returned_when_empty(lab
     node = live.get(lab, "node", first[0]["spec"].get("nodeName") or _nodes(lab, pool)[0]["metadata"]["name"])
     assert node["status"]["allocatable"].get("nvidia.com/gpu") == "1", "no pod before its GPU can be allocated"
     live.eventually("all streams have a slot", lambda: load.counters()["waiting"] == 0, 60)
+    lead = live.eventually("the lead of the first server is known", lambda: _pool(lab, platform, pool).get("lead"), 30)
+    assert {"boot", "image", "weights"} <= {stage["name"] for stage in lead["stages"]}
+    assert 0 < lead["medianSeconds"] <= lead["p95Seconds"] <= time.time() - since
+    states = {one["name"]: one["state"] for one in live.get(lab, "vd", "visio", platform)["status"]["signals"]}
+    # Media servers and recorders are no processes in this laboratory, and their silence is news only after a minute.
+    del states["mediaServers"], states["recorders"]
+    assert states.keys() >= {"captionsSlots", "waitingStreams", "agentLoad", "transcriptionQueue", "workerQueues"}
+    assert set(states.values()) == {"Fresh"}
     assert 2 <= len(_nodes(lab, pool)) <= 3
     assert {entry["responseStatus"]["code"] for entry in _pool_writes(lab, pool, since)} == {200}
     assert len(_pool_writes(lab, pool, since)) <= 2, "desired, minimum and maximum move in one patch"
@@ -79,6 +87,11 @@ def test_nodes_are_bought_for_streams_and_recordings_and_returned_when_empty(lab
     for name, most in ((pool, 3), (other, 2)):
         bill = _bill(lab, name)
         assert 1 <= bill["ordered"] == bill["returned"] <= most
+
+
+def _pool(lab, namespace: str, name: str) -> dict:
+    pools = live.get(lab, "vd", "visio", namespace)["status"].get("pools") or ()
+    return next((pool for pool in pools if pool["name"] == name), {})
 
 
 def _pool_writes(lab, pool: str, since: float) -> list[dict]:

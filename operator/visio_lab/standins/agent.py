@@ -29,6 +29,7 @@ DRAIN_S = 3600.0
 MESSAGE_FRAMES = 5
 """Frames in one message. The real plugin sends one; five save four fifths of the messages and change nothing else."""
 MESSAGE_S = MESSAGE_FRAMES * FRAME_S
+WAITED_S = 1.0
 TAIL_S = 2.0
 """How long a stream listens for its last words after its last audio."""
 
@@ -47,6 +48,8 @@ class Counters:
     missed: int = 0
     repeated: int = 0
     longest_wait_s: float = 0.0
+    waited: int = 0
+    """Streams that found no slot within WAITED_S."""
 
 
 class Agent:
@@ -110,7 +113,9 @@ class Agent:
                 finally:
                     self.counters.waiting -= 1
                 self.counters.opened += 1
-                self.counters.longest_wait_s = max(self.counters.longest_wait_s, round(time.monotonic() - began, 3))
+                wait = time.monotonic() - began
+                self.counters.longest_wait_s = max(self.counters.longest_wait_s, round(wait, 3))
+                self.counters.waited += wait > WAITED_S
                 self.counters.open += 1
                 try:
                     await self._talk(socket, began, seconds)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
 from .fields import MIN_MAX, Duration, Model, ObjectName, Rule, Text, Word, pattern, seconds
+from .weights import Weights
 
 DATE = pattern(r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", "use year-month-day, such as 2026-03-31")
 INSTANT = pattern(
@@ -158,6 +159,9 @@ class Transcription(Model):
     hugging_face_secret: ObjectName | None = Field(
         None, description="Secret with the key `token` for the gated diarization models."
     )
+    weights: Weights | None = Field(
+        None, description="Models that are there already; unset downloads them when a pod starts."
+    )
     min: Annotated[int, Field(ge=0, le=500)] = Field(0, description="Workers that always run.")
     max: Annotated[int, Field(ge=0, le=500)] = Field(4, description="Workers that are never exceeded.")
 
@@ -180,6 +184,9 @@ class Captions(Model):
     enabled: bool = Field(False, description="Offer live captions.")
     slots_per_gpu: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="Streams one GPU carries at real time.")
     pool: ObjectName | None = Field(None, description="GPU pool, by its name or its group in gpuPools.")
+    weights: Weights | None = Field(
+        None, description="Models that are there already; unset downloads them when a pod starts."
+    )
     min: Annotated[int, Field(ge=0, le=500)] = Field(0, description="Servers that always run.")
     max: Annotated[int, Field(ge=0, le=500)] = Field(4, description="Servers that are never exceeded.")
 

@@ -51,6 +51,32 @@ class PartStatus(Model):
     message: Message = Field("", description="What it waits for, or why it failed.")
 
 
+class StageStatus(Model):
+    """How long one stage of the lead of a pool takes."""
+
+    name: Name = Field(
+        description="order: to the Node object; boot: to Ready; driver: to an allocatable GPU; placement: to a pod on"
+        " it; image: to its running containers; weights: to its first slot."
+    )
+    orders: Count = Field(0, description="Servers that it was learned from.")
+    median_seconds: float = Field(0.0, description="Half of the servers took less.")
+    p95_seconds: float = Field(0.0, description="95 of 100 servers took less.")
+
+
+class LeadStatus(Model):
+    """How long it takes from the order of a node to its first slot, and where the time goes."""
+
+    orders: Count = Field(0, description="Servers that it was learned from.")
+    median_seconds: float = Field(0.0, description="Half of the servers took less.")
+    p95_seconds: float = Field(0.0, description="95 of 100 servers took less.")
+    stages: Annotated[list[StageStatus], Field(max_length=8), Unique("name")] = Field(
+        default=[], description="The stages in their order; those of which nothing is known are left out."
+    )
+    nodes: Annotated[list[Name], Field(max_length=200), Unique()] = Field(
+        default=[], description="Nodes that are counted already, each with the second of its creation."
+    )
+
+
 class PoolStatus(Model):
     """How one GPU pool is."""
 
@@ -60,6 +86,7 @@ class PoolStatus(Model):
     gpu_ready: Count = Field(0, description="Nodes whose GPU can be allocated.")
     joining: Count | None = Field(None, description="Machines on their way; unset where the provider does not tell.")
     error: Message = Field("", description="What the provider says is wrong.")
+    lead: LeadStatus | None = Field(None, description="The lead of its orders, once a server has come.")
 
 
 class CaptionsStatus(Model):
@@ -101,6 +128,16 @@ class ProposedPlan(Model):
     euros_per_day: Euros = Field("unknown", description="All of them together; unknown as soon as one is.")
 
 
+class SignalStatus(Model):
+    """Whether one signal of load can be read."""
+
+    name: Name = Field(description="The signal, such as captionsSlots.")
+    source: Name = Field("", description="Where it is read.")
+    state: Literal["Fresh", "Missing"] = Field(description="Missing is what could not be read for a minute.")
+    since: Instant = Field(description="When `state` last changed. The age of readings is in the operator's metrics.")
+    message: Message = Field("", description="What is wrong, what is done without the signal, and the next step.")
+
+
 class VisioDeploymentStatus(Model):
     """What the operator observed and decided in its last full pass."""
 
@@ -122,6 +159,9 @@ class VisioDeploymentStatus(Model):
     )
     captions: CaptionsStatus | None = Field(None, description="Captions slots, when captions are enabled.")
     transcription: TranscriptionStatus | None = Field(None, description="Transcription, when it is enabled.")
+    signals: Annotated[list[SignalStatus], Field(max_length=16), Unique("name")] = Field(
+        default=[], description="The signals of load that sizes follow."
+    )
     embedded: Annotated[list[Name], Field(max_length=8), Unique()] = Field(
         default=[], description="Services that run inside the platform and are for evaluation only."
     )

@@ -79,18 +79,39 @@ def show_status(live: Body, as_json: bool) -> None:
     for part in status.get("parts") or ():
         count = f"{part.get('ready', 0)}/{part.get('desired', 0)}"
         print(f"  {part['name']:<20} {part.get('state', ''):<12} {count:<8} {part.get('message', '')}".rstrip())
-    for pool in status.get("pools") or ():
-        count = f"{pool.get('gpuReady', 0)}/{pool.get('desired', 0)} GPU nodes"
-        joining = f", {pool['joining']} on their way" if pool.get("joining") else ""
-        print(f"  pool {pool['name']:<15} {count}{joining}  {pool.get('error', '')}".rstrip())
+    _show_pools(status)
     for line in status_lines(status.get("plan"), meta["name"], meta["namespace"]):
         print(line)
+    _show_missing_signals(status)
     if captions := status.get("captions"):
         print(f"  captions slots       {captions.get('used', 0)}/{captions.get('total', 0)} in use")
     if work := status.get("transcription"):
         waiting = work.get("waiting")
         shown = "unknown" if waiting is None else waiting
         print(f"  transcription        waiting {shown}, busy {work.get('busy', 0)} of {work.get('workers', 0)}")
+
+
+def _show_pools(status: Body) -> None:
+    for pool in status.get("pools") or ():
+        count = f"{pool.get('gpuReady', 0)}/{pool.get('desired', 0)} GPU nodes"
+        joining = f", {pool['joining']} on their way" if pool.get("joining") else ""
+        print(f"  pool {pool['name']:<15} {count}{joining}  {pool.get('error', '')}".rstrip())
+        if lead := pool.get("lead"):
+            print(f"  lead {pool['name']:<15} {_lead(lead)}")
+
+
+def _show_missing_signals(status: Body) -> None:
+    for signal in status.get("signals") or ():
+        if signal["state"] != "Fresh":
+            print(
+                f"  signal {signal['name']:<13} missing since {signal['since']}  {signal.get('message', '')}".rstrip()
+            )
+
+
+def _lead(lead: Body) -> str:
+    stages = ", ".join(f"{one['name']} {one['medianSeconds']:.0f}" for one in lead.get("stages") or ())
+    whole = f"first slot after {lead['medianSeconds']:.0f} s, 95 of 100 after {lead['p95Seconds']:.0f} s"
+    return f"{whole}, of {lead['orders']} servers" + (f" ({stages})" if stages else "")
 
 
 def show_trace(live: Body, as_json: bool) -> None:

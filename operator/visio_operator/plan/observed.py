@@ -35,6 +35,16 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class PodTimes:
+    """When a pod reached each step of its start; 0 for one that it has not reached, or that says nothing."""
+
+    scheduled: float = 0.0
+    started: float = 0.0
+    """When the first of its running containers started, its image being there; 0 when one has been started again."""
+    ready: float = 0.0
+
+
+@dataclass(frozen=True)
 class CaptionsServer:
     """One Kyutai speech-to-text pod; slots are None while they could not be read."""
 
@@ -49,6 +59,7 @@ class CaptionsServer:
     created: float
     terminating: bool = False
     deletion_cost: int = 0
+    times: PodTimes = field(default_factory=PodTimes)
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,34 @@ class TranscriptionWorker:
     created: float
     terminating: bool = False
     deletion_cost: int = 0
+    busy_since: float | None = None
+    """Since when it was seen busy by one process of the operator; a new process counts from its first look."""
+    read_at: float = 0.0
+    """When `busy` was last known; 0 for never."""
+    times: PodTimes = field(default_factory=PodTimes)
+
+
+@dataclass(frozen=True)
+class WaitingJob:
+    """A recording that waits for its transcription."""
+
+    id: str
+    since: float
+    """When the summary service took it, when it may be tried again, or when it was first seen where its message says
+    nothing."""
+    audio: float | None = None
+    """Seconds between start and end of the recording; None where its message has none: no metadata agent was there."""
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A recording that is being transcribed. Which worker has it is not told."""
+
+    id: str
+    since: float
+    """When a worker took it."""
+    audio: float | None = None
+    """As of a waiting job."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +109,14 @@ class Queue:
 
     waiting: int | None = None
     read_at: float = 0.0
+    """When it was last read; of a queue that cannot be read now, when it last could."""
     error: str = ""
+    jobs: tuple[WaitingJob, ...] = ()
+    """The oldest first. `waiting` counts them all; here those beyond 500 are missing, and those not understood."""
+    paused: tuple[WaitingJob, ...] = ()
+    """Jobs that failed and that a worker tries again later, at their `since` or after it; they are not in `waiting`."""
+    running: tuple[RunningJob, ...] = ()
+    """Jobs that workers are at, the oldest first. A worker that was killed leaves its job here for an hour."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +162,21 @@ class Recorder:
 
 
 @dataclass(frozen=True)
+class Agent:
+    """One pod of LiveKit agents; jobs and load are None while they could not be read."""
+
+    pod: str
+    ready: bool
+    created: float
+    jobs: int | None = None
+    """Rooms that it listens to."""
+    load: float | None = None
+    """Share of its processors in use; at 0.7 it takes no more rooms (facts/visio.md 4)."""
+    read_at: float = 0.0
+    """When it was last read; 0 for never."""
+
+
+@dataclass(frozen=True)
 class WorkerQueue:
     """The Celery queue of one worker part; `waiting` is None while Redis could not be read."""
 
@@ -123,6 +184,7 @@ class WorkerQueue:
     taken: int = 0
     """Messages that workers have fetched ahead and not begun."""
     read_at: float = 0.0
+    """When it was last read; of a queue that cannot be read now, when it last could."""
     error: str = ""
 
 
@@ -141,6 +203,10 @@ class GpuNode:
     zone: str = ""
     cordoned_by_us: bool = True
     """Of a cordoned node: our annotation is on it. A cordon that is somebody else's is never taken back."""
+    ready_at: float = 0.0
+    """Since when it is Ready; 0 while it is not."""
+    gpu_at: float = 0.0
+    """When its GPU was first seen allocatable; 0 while it is not, and when no one looked at that time."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +269,10 @@ class Observed:
     transcribers: tuple[TranscriptionWorker, ...] = ()
     captions_waiting: int | None = 0
     """Streams that wait for a slot in the captions proxies of all subtitles pods; None while one could not be read."""
+    captions_waiting_read_at: float = 0.0
+    """When all proxies were last read; 0 for never."""
+    agents: tuple[Agent, ...] = ()
+    """The subtitles agents."""
     queue: Queue = field(default_factory=Queue)
     media: tuple[MediaServer, ...] = ()
     refused_node_ports: frozenset[int] = frozenset()

@@ -181,6 +181,7 @@ def _loop(context: Context) -> Any:
             await _passes(context, ref, waker, stopped)
         finally:
             metrics.DEPLOYMENTS.dec()
+            metrics.set_signals(str(ref), {})
             stop.cancel()
             if context.wakers.get(ref) is waker:
                 del context.wakers[ref]

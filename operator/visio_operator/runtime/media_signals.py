@@ -72,7 +72,8 @@ async def worker_queues(
         return {}
     if isinstance(broker, str):
         return dict.fromkeys(wanted, WorkerQueue(error=broker))
-    unread = WorkerQueue(error=f"Redis at {broker.host}:{broker.port} cannot be read")
+    problem = f"Redis at {broker.host}:{broker.port} cannot be read"
+    unread = WorkerQueue(error=problem, read_at=memory.workers_read_at)
     if memory.silent_until.get("redis-workers", 0.0) > now:
         return dict.fromkeys(wanted, unread)
     client = connect(broker, BROKER_DB)
@@ -84,6 +85,7 @@ async def worker_queues(
         return dict.fromkeys(wanted, unread)
     finally:
         await client.aclose()
+    memory.workers_read_at = now
     return {
         part: WorkerQueue(waiting=length, taken=taken.get(QUEUES[part], 0), read_at=now)
         for part, length in zip(wanted, lengths, strict=True)

@@ -29,6 +29,15 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class AgentLoad:
+    """One reading of an agents pod."""
+
+    jobs: int
+    load: float
+    at: float
+
+
+@dataclass(frozen=True)
 class Counters:
     """Counters of a media server, and the rates that came with them."""
 
@@ -53,6 +62,23 @@ class Memory:
     """Endpoints that could not be reached are left alone until then, so that one dead pod does not slow every pass."""
     answered: set[str] = field(default_factory=set)
     """Transcription pods whose WhisperX has answered once; silence of these means work."""
+    busy_since: dict[str, float] = field(default_factory=dict)
+    """Since when transcription pods have been seen busy."""
+    busy_read_at: dict[str, float] = field(default_factory=dict)
+    """When it was last known of each transcription pod whether it works; 0 for never."""
+    jobs_seen: dict[str, float] = field(default_factory=dict)
+    """When each waiting transcription job was seen first, by its id; as bounded as what is read of the queue."""
+    queue_read_at: float = 0.0
+    """When the transcription queue was last read."""
+    workers_read_at: float = 0.0
+    """When the queues of the other workers were last read."""
+    waiting_read_at: float = 0.0
+    """When the waiting streams of all captions proxies were last read."""
+    agents: dict[str, AgentLoad] = field(default_factory=dict)
+    """Last good reading of the subtitles agents, by pod."""
+    gpus_seen: dict[str, float | None] | None = None
+    """When the GPU of each node was first seen allocatable: None for not yet, 0 for before the first look. The whole is
+    None until then."""
     settled: dict[tuple[str, str], tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
     """Objects by kind and name for which an apply changed nothing: uid, digest and the differences that stayed."""
     attempts: Attempts = field(default_factory=Attempts)

@@ -11,21 +11,25 @@ import aiohttp
 
 from visio_operator.api.spec import VisioDeploymentSpec
 from visio_operator.plan.observed import Observed, Queue
+from visio_operator.plan.pace import Pace
 from visio_operator.plan.planners import Planners
 from visio_operator.plan.policy import secrets_wanted
 from visio_operator.plan.rotation import is_generated
 from visio_operator.workloads.common import DEPLOYMENT_LABEL, MANAGED_BY, POOL_LABEL, Site
 from visio_operator.workloads.turn import tls_secret
 
-from . import marks, media_signals, pools, preflight_result, projections, signals
+from . import agent_signals, marks, media_signals, pools, preflight_result, projections, signals
 from .kinds import RENDERED
 from .kube import Kube, KubeError
 from .media_addresses import reachable_at, refused_node_ports
 from .memory import Memory
+from .node_times import gpu_nodes
 from .pool_adapter import Seen
 from .projections import PART_LABEL, labels_of
 from .secret_values import decode
+from .signal_status import publish_ages
 from .signals import Broker
+from .transcription_queue import transcription_queue
 
 Body = dict[str, Any]
 Live = Mapping[tuple[str, str], Body]
@@ -81,17 +85,18 @@ async def observe(
     broker = _broker(site, mine, secrets)
     media_pods, egress_pods = dict(_of_part(pods, "sfu")), dict(_of_part(pods, "egress"))
     addresses = await reachable_at(kube, site, media_pods, mine)
-    (slots, waiting, busy, queue), (media, recorders, worker_queues) = await asyncio.gather(
+    (slots, waiting, busy, queue), (media, recorders, worker_queues, agents) = await asyncio.gather(
         asyncio.gather(
             signals.captions_slots(session, _addresses(pods, "captions"), memory, now),
             signals.waiting_streams(session, _addresses(pods, "subtitles"), memory, now),
-            signals.busy_transcribers(session, _addresses(pods, "transcription"), memory),
+            signals.busy_transcribers(session, _addresses(pods, "transcription"), memory, now),
             _queue(site, broker, memory, now),
         ),
         asyncio.gather(
             media_signals.media_servers(session, media_pods, addresses, memory, now),
             media_signals.recorders(session, egress_pods, memory, now),
             media_signals.worker_queues(broker, _workers(mine), memory, now),
+            agent_signals.agents(session, dict(_of_part(pods, "subtitles")), memory, now),
         ),
     )
     for gone in memory.metrics.keys() - pods.keys():
@@ -120,20 +125,26 @@ async def observe(
             for name, pod in _of_part(pods, "captions")
         ),
         transcribers=tuple(
-            projections.transcription_worker(pod, busy.get(name)) for name, pod in _of_part(pods, "transcription")
+            projections.transcription_worker(
+                pod, busy.get(name), memory.busy_since.get(name), memory.busy_read_at.get(name, 0.0)
+            )
+            for name, pod in _of_part(pods, "transcription")
         ),
         captions_waiting=waiting,
+        captions_waiting_read_at=memory.waiting_read_at,
+        agents=agents,
         queue=queue,
         media=media,
         refused_node_ports=refused_node_ports(memory),
         recorders=recorders,
         worker_queues=worker_queues,
-        nodes=tuple(projections.gpu_node(node) for node in nodes.values()),
+        nodes=gpu_nodes(nodes.values(), memory, now),
         pools=pools.read(site, seen_pools),
         planners=memory.planners or Planners(),
         approved=approved,
         memory=dict(memory.plan),
     )
+    publish_ages(observed, now, Pace())
     return Snapshot(observed=observed, live=listed, pods=pods, nodes=nodes, secrets=secrets, pools=seen_pools)
 
 
@@ -202,7 +213,7 @@ async def _queue(site: Site, broker: Broker | str, memory: Memory, now: float) -
         return Queue(waiting=0, read_at=now)
     if isinstance(broker, str):
         return Queue(error=broker)
-    return await signals.queue_length(broker, memory, now)
+    return await transcription_queue(broker, memory, now)
 
 
 def _broker(site: Site, mine: Live, secrets: Mapping[str, Body]) -> Broker | str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from visio_operator.api.spec import GROUP
-from visio_operator.plan.observed import CaptionsServer, GpuNode, TranscriptionWorker, Workload
+from visio_operator.plan.observed import CaptionsServer, GpuNode, PodTimes, TranscriptionWorker, Workload
 from visio_operator.workloads.common import POOL_LABEL, SERVING_LABEL
 from visio_operator.workloads.restarts import KEY_PAIRS
 
@@ -158,11 +158,14 @@ def captions_server(pod: Body, slots: Slots | None, read_at: float) -> CaptionsS
         created=seconds(pod["metadata"].get("creationTimestamp")),
         terminating=terminating(pod),
         deletion_cost=deletion_cost(pod),
+        times=pod_times(pod),
     )
 
 
-def transcription_worker(pod: Body, busy: bool | None) -> TranscriptionWorker:
-    """One transcription pod."""
+def transcription_worker(
+    pod: Body, busy: bool | None, busy_since: float | None = None, read_at: float = 0.0
+) -> TranscriptionWorker:
+    """One transcription pod; `read_at` is when it was last known whether it works."""
     return TranscriptionWorker(
         pod=pod["metadata"]["name"],
         node=(pod.get("spec") or {}).get("nodeName") or "",
@@ -171,7 +174,31 @@ def transcription_worker(pod: Body, busy: bool | None) -> TranscriptionWorker:
         created=seconds(pod["metadata"].get("creationTimestamp")),
         terminating=terminating(pod),
         deletion_cost=deletion_cost(pod),
+        busy_since=busy_since,
+        read_at=read_at,
+        times=pod_times(pod),
     )
+
+
+def reached_at(live: Body, kind: str) -> float:
+    """Since when a condition of a pod or node is True, in unix seconds; 0 while it is not."""
+    found = condition(live, kind)
+    return seconds(found.get("lastTransitionTime")) if found.get("status") == "True" else 0.0
+
+
+def pod_times(pod: Body) -> PodTimes:
+    """The steps of one pod's start."""
+    return PodTimes(scheduled=reached_at(pod, "PodScheduled"), started=_started(pod), ready=reached_at(pod, "Ready"))
+
+
+def _started(pod: Body) -> float:
+    """When the first container that still runs started, a sidecar too; 0 when any was started again."""
+    status = pod.get("status") or {}
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    if any(one.get("restartCount") for one in containers):
+        return 0.0
+    starts = [seconds(((one.get("state") or {}).get("running") or {}).get("startedAt")) for one in containers]
+    return min((start for start in starts if start), default=0.0)
 
 
 def deletion_cost(pod: Body) -> int:
@@ -182,8 +209,8 @@ def deletion_cost(pod: Body) -> int:
         return 0
 
 
-def gpu_node(node: Body) -> GpuNode:
-    """One node of a GPU pool."""
+def gpu_node(node: Body, gpu_at: float = 0.0) -> GpuNode:
+    """One node of a GPU pool; `gpu_at` is when its GPU was first seen."""
     status = node.get("status") or {}
     return GpuNode(
         name=node["metadata"]["name"],
@@ -194,6 +221,8 @@ def gpu_node(node: Body) -> GpuNode:
         created=seconds(node["metadata"].get("creationTimestamp")),
         zone=labels_of(node).get("topology.kubernetes.io/zone", ""),
         cordoned_by_us=CORDONED in annotations_of(node),
+        ready_at=reached_at(node, "Ready"),
+        gpu_at=gpu_at,
     )
 
 

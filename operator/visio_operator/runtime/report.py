@@ -11,11 +11,14 @@ from typing import Any
 from visio_operator.api.spec import API_VERSION, KIND, VisioDeploymentSpec
 from visio_operator.api.status import MESSAGE_LENGTH, TRACE_LENGTH, TRACE_LINES
 from visio_operator.plan.observed import GpuNode, Observed, Workload
+from visio_operator.plan.pace import Pace
 from visio_operator.plan.plan import Condition, PartPlan, Plan, Proposal
 
 from .compare import digest, merge_patch
 from .kube import FIELD_MANAGER, Kube, KubeError
+from .lead_status import lead_status
 from .memory import Memory
+from .signal_status import signal_status
 
 Status = dict[str, Any]
 
@@ -44,6 +47,7 @@ def report(
         "planDigest": digest(_substance(plan)),
         "trace": [line[:TRACE_LENGTH] for line in plan.trace[:TRACE_LINES]],
         "memory": dict(plan.memory),
+        "signals": signal_status(previous.get("signals") or (), observed, now, instant(now), Pace()),
     }
     if approved := plan.approved or previous.get("approvedPlan"):
         status["approvedPlan"] = approved
@@ -53,7 +57,10 @@ def report(
         # Nothing that runs was touched, so what was said of it stays true.
         status |= {key: previous[key] for key in ("version", "parts") if key in previous}
     if spec.gpu_pools:
-        pools = [_pool(pool.name, plan, observed) for pool in spec.gpu_pools]
+        pools = [
+            {**_pool(pool.name, plan, observed), **lead_status(previous, pool.name, observed, now)}
+            for pool in spec.gpu_pools
+        ]
         status["pools"] = pools
         status["gpuNodes"] = f"{sum(p['gpuReady'] for p in pools)}/{sum(p['desired'] for p in pools)}"
     if spec.captions.enabled:

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 
 from visio_operator.plan.pace import Pace
@@ -54,7 +55,7 @@ def read_settings(
             recheck=_number(environ, "RECHECK_SECONDS", default.recheck, 3600),
             settle=_number(environ, "SETTLE_SECONDS", default.settle, 3600),
             speed=_number(environ, "CLOCK_SPEED", default.speed, 600) or 1.0,
-            ahead=_number(environ, "CLOCK_AHEAD", default.ahead, 1e12),
+            ahead=_number(environ, "CLOCK_AHEAD", default.ahead, 1e12, least=-1e12),
         ),
     )
 
@@ -66,14 +67,14 @@ def _own_namespace() -> str:
         return "default"
 
 
-def _number(environ: Mapping[str, str], name: str, default: float, most: float) -> float:
+def _number(environ: Mapping[str, str], name: str, default: float, most: float, least: float = 0.0) -> float:
     text = environ.get(PREFIX + name, "").strip()
     if not text:
         return default
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= most:
-        raise SettingError(f"{PREFIX}{name}={text}: a number from 0 to {most:g} is needed")
+        value = nan
+    if not least <= value <= most:
+        raise SettingError(f"{PREFIX}{name}={text}: a number from {least:g} to {most:g} is needed")
     return value

@@ -15,17 +15,12 @@ import aiohttp
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
-from visio_operator.plan.observed import Queue
 
 from .memory import Memory, Slots
 
 CAPTIONS_PORT = 8080
 PROXY_METRICS_PORT = 8091
 WHISPERX_PORT = 8000
-TRANSCRIBE_QUEUE = "transcribe-queue-v2"
-"""Name of the Celery queue, a Redis list, of Visio's summary service since 1.23."""
 BROKER_DB = 1
 """All of Visio's samples use logical database 1."""
 WAITING_METRIC = "visio_captions_waiting_streams"
@@ -87,7 +82,10 @@ async def waiting_streams(
     )
     readings = [None if text is None else parse_gauge(text, WAITING_METRIC) for text in texts.values()]
     known = [reading for reading in readings if reading is not None]
-    return sum(known) if len(known) == len(readings) else None
+    if len(known) < len(readings):
+        return None
+    memory.waiting_read_at = now
+    return sum(known)
 
 
 def parse_gauge(text: str, name: str) -> int | None:
@@ -103,10 +101,12 @@ def parse_gauge(text: str, name: str) -> int | None:
 
 
 async def busy_transcribers(
-    session: aiohttp.ClientSession, pods: Mapping[str, str], memory: Memory
+    session: aiohttp.ClientSession, pods: Mapping[str, str], memory: Memory, now: float
 ) -> dict[str, bool | None]:
     """Which transcription pods work. Their WhisperX cannot answer /health while it transcribes (its handler blocks the
     event loop), so silence of one that has answered before means busy; a refused connection means unknown.
+
+    Since when each is busy is kept in memory, as seen from here; what is unknown for a while does not reset it.
     """
 
     async def one(pod: str, address: str) -> bool | None:
@@ -122,26 +122,16 @@ async def busy_transcribers(
             return None
 
     memory.answered &= pods.keys()
-    results = await asyncio.gather(*(one(pod, address) for pod, address in pods.items()))
-    return dict(zip(pods, results, strict=True))
-
-
-async def queue_length(broker: Broker, memory: Memory, now: float) -> Queue:
-    """How many recordings wait for transcription; the reason in `error` when Redis did not say."""
-    problem = f"Redis at {broker.host}:{broker.port} cannot be read"
-    if memory.silent_until.get("redis", 0.0) > now:
-        return Queue(error=problem)
-    client = connect(broker, BROKER_DB)
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            waiting = await client.execute_command("LLEN", TRANSCRIBE_QUEUE)  # type: ignore[no-untyped-call]
-        return Queue(waiting=int(waiting), read_at=now)
-    except (RedisError, OSError, TimeoutError, ValueError):
-        memory.silent_until["redis"] = now + SILENCE
-        # The same words for every cause: this text is in status, and each change of it would be a write.
-        return Queue(error=problem)
-    finally:
-        await client.aclose()
+    results = dict(zip(pods, await asyncio.gather(*map(one, pods.keys(), pods.values())), strict=True))
+    memory.busy_since = {
+        pod: memory.busy_since.get(pod, now)
+        for pod, busy in results.items()
+        if busy or (busy is None and pod in memory.busy_since)
+    }
+    memory.busy_read_at = {
+        pod: memory.busy_read_at.get(pod, 0.0) if busy is None else now for pod, busy in results.items()
+    }
+    return results
 
 
 def connect(broker: Broker, database: int) -> redis.asyncio.Redis:

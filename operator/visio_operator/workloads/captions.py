@@ -8,13 +8,13 @@ from visio_operator.plan.secrets import CAPTIONS_CONFIG_KEY, captions_config_sec
 from .common import SERVING_LABEL, Manifest, Site, env, metadata, selector
 from .containers import GPU, PLAIN, TMP, amounts, container, http_probe, mount, port, scratch
 from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service_account, service_port
+from .weights import models_env, models_mount, models_volume
 
 CAPTIONS_PORT = 8080
 GRACE = 30
 """Seconds. The server ignores SIGTERM and serves its streams until it is killed, so a long grace saves no stream that
 stays, and holds a GPU for nothing. The operator removes empty servers only; when somebody else removes one, its streams
 are moved within this time, since a pod that ends leaves the Service at once."""
-_MODELS = "/data/models"
 _CONFIG = "/etc/moshi"
 
 
@@ -23,6 +23,7 @@ def captions(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     part = plan.part("captions")
     if part is None:
         return []
+    weights = site.spec.captions.weights
     main = container(
         "captions",
         release.images["moshi"],
@@ -36,17 +37,17 @@ def captions(site: Site, plan: Plan, release: Release) -> list[Manifest]:
             "--port",
             str(CAPTIONS_PORT),
         ],
-        env=env({"HF_HOME": _MODELS, "HOME": TMP}),
+        env=[*models_env(weights), *env({"HOME": TMP})],
         ports=[port("http", CAPTIONS_PORT)],
         # It listens only once the weights are on the GPU and warm, the first time after their download.
         startupProbe=http_probe("/api/build_info", "http", period=5, failures=360),
         livenessProbe=http_probe("/api/build_info", "http", period=10, failures=6),
         readinessProbe=http_probe("/api/build_info", "http", period=5, failures=3),
         resources=amounts(
-            {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "8Gi"},
-            {"memory": "16Gi", "ephemeral-storage": "22Gi", GPU: "1"},
+            {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "8Gi" if weights is None else "1Gi"},
+            {"memory": "16Gi", "ephemeral-storage": "22Gi" if weights is None else "2Gi", GPU: "1"},
         ),
-        volumeMounts=[mount("tmp", TMP), mount("models", _MODELS), mount("config", _CONFIG, read_only=True)],
+        volumeMounts=[mount("tmp", TMP), models_mount(weights), mount("config", _CONFIG, read_only=True)],
     )
     pod = Pod(
         "captions",
@@ -55,7 +56,7 @@ def captions(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         (main,),
         volumes=(
             scratch("tmp", "1Gi"),
-            scratch("models", "20Gi"),
+            models_volume(weights, "20Gi"),
             {
                 "name": "config",
                 # Its name changes with its content, so a new configuration makes new pods.

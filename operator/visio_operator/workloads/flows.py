@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .agents import HEALTH_PORT
 from .common import Site
 from .connections import GARAGE_PORT, LIVEKIT_PORT, Endpoint, database, of_url, redis, storage
 from .containers import PROXY_METRICS_PORT
@@ -164,7 +165,8 @@ def _summary(site: Site) -> Iterator[Flow]:
         yield Flow(part, *_to(redis(site)), "queues")
         yield Flow(part, *_to(storage(site).endpoint), "recordings and transcripts")
     yield Flow("call-webhook", PUBLIC, (Ports(443),), "results")
-    yield Flow("transcription", WORLD, (Ports(443),), "model weights, on first start")
+    if site.spec.transcription.weights is None:
+        yield Flow("transcription", WORLD, (Ports(443),), "model weights, on first start")
     yield Flow(OPERATOR, "transcription", (Ports(8000),), "whether a worker is busy")
     yield Flow(OPERATOR, *_to(redis(site)), "length of the queues")
     if site.spec.llm is not None:
@@ -218,7 +220,9 @@ def _smoke(site: Site) -> Iterator[Flow]:
 
 
 def _captions(site: Site) -> Iterator[Flow]:
-    yield Flow("captions", WORLD, (Ports(443),), "model weights, on first start")
+    if site.spec.captions.weights is None:
+        yield Flow("captions", WORLD, (Ports(443),), "model weights, on first start")
     yield Flow("subtitles", "captions", (Ports(8080),), "speech to text")
     yield Flow(OPERATOR, "captions", (Ports(8080),), "used slots")
     yield Flow(OPERATOR, "subtitles", (Ports(PROXY_METRICS_PORT),), "waiting streams")
+    yield Flow(OPERATOR, "subtitles", (Ports(HEALTH_PORT),), "rooms and load of the agents")

@@ -12,11 +12,11 @@ from .connections import SecretKey, from_secret, keys
 from .containers import GPU, PLAIN, TMP, VISIO, amounts, container, mount, port, scratch, tcp_probe
 from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service_account
 from .summary import worker
+from .weights import models_env, models_mount, models_volume
 
 WHISPER_PORT = 8000
 GRACE = 1_500
 """Seconds: two attempts at 600 s each and a download. A job that is killed is lost without a trace."""
-_MODELS = "/data/models"
 
 
 def transcription(site: Site, plan: Plan, release: Release) -> list[Manifest]:
@@ -43,7 +43,11 @@ def transcription(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         GRACE,
         (main,),
         init=(_whisper(site, release),),
-        volumes=(scratch("tmp", "20Gi"), scratch("whisper-tmp", "20Gi"), scratch("models", "30Gi")),
+        volumes=(
+            scratch("tmp", "20Gi"),
+            scratch("whisper-tmp", "20Gi"),
+            models_volume(site.spec.transcription.weights, "30Gi"),
+        ),
         annotations=KEEP_SESSIONS,
         pool=site.spec.transcription.pool,
     )
@@ -69,7 +73,8 @@ def _whisper(site: Site, release: Release) -> Manifest:
         env=[
             from_secret("API_KEY", keys(site, "whisperxApiKey")),
             *token,
-            *env({"HF_HOME": _MODELS, "HOME": TMP, "PORT": str(WHISPER_PORT), "BATCH_SIZE": "16"}),
+            *models_env(spec.weights),
+            *env({"HOME": TMP, "PORT": str(WHISPER_PORT), "BATCH_SIZE": "16"}),
             *([] if by_argument else env({"TRANSCRIBE_MODEL": spec.model})),
         ],
         ports=[port("whisperx", WHISPER_PORT)],
@@ -79,10 +84,10 @@ def _whisper(site: Site, release: Release) -> Manifest:
         livenessProbe=tcp_probe("whisperx", period=30, failures=10),
         readinessProbe=tcp_probe("whisperx", period=10, failures=6),
         resources=amounts(
-            {"cpu": "2", "memory": "8Gi", "ephemeral-storage": "10Gi"},
-            {"memory": "16Gi", "ephemeral-storage": "52Gi", GPU: "1"},
+            {"cpu": "2", "memory": "8Gi", "ephemeral-storage": "10Gi" if spec.weights is None else "1Gi"},
+            {"memory": "16Gi", "ephemeral-storage": "52Gi" if spec.weights is None else "22Gi", GPU: "1"},
         ),
-        volumeMounts=[mount("whisper-tmp", TMP), mount("models", _MODELS)],
+        volumeMounts=[mount("whisper-tmp", TMP), models_mount(spec.weights)],
         # The image is made for this user, unlike that of the worker.
         securityContext={**container_security(), "runAsUser": PLAIN.uid, "runAsGroup": PLAIN.gid},
     )

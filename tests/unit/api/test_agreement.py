@@ -96,7 +96,8 @@ def test_the_object_with_every_field_lacks_none() -> None:
     """It exercises alternatives too, so of each pair such as embedded and host it has one."""
     alternatives = {
         "database.embedded", "database.secretRef", "redis.embedded", "objectStorage.embedded",
-        "gateway.ingressClassName", "gateway.tls.issuerRef", "sfu.externalAddress.address",
+        "gateway.ingressClassName", "gateway.tls.issuerRef", "sfu.externalAddress.address", "captions.weights.claim",
+        "transcription.weights.snapshot", "transcription.weights.storageClass", "transcription.weights.storage",
     }  # fmt: skip
     lacking = set(missing(EVERY_FIELD.value["spec"], SCHEMAS[VisioDeploymentSpec], ""))
     optional = {place for place in lacking if place.lower().endswith("secretref.key") or "[" in place}

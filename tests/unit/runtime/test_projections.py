@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from visio_operator.plan.observed import PodTimes
 from visio_operator.runtime import projections
+from visio_operator.runtime.memory import Memory
+from visio_operator.runtime.node_times import gpu_nodes
 
 
 def an_object(name: str, part: str, created: str = "2026-01-01T00:00:00Z", **rest: Any) -> dict[str, Any]:
@@ -66,3 +69,51 @@ def test_a_gpu_counts_from_when_it_can_be_allocated() -> None:
     assert (projections.gpu_node(node).ready, projections.gpu_node(node).gpus) == (True, 0)
     node["status"]["allocatable"]["nvidia.com/gpu"] = "1"
     assert projections.gpu_node(node).gpus == 1
+
+
+def _started_pod(*containers: dict[str, Any], sidecars: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+    conditions = [
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"},
+        {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:01:40Z"},
+    ]
+    status = {"conditions": conditions, "containerStatuses": list(containers), "initContainerStatuses": list(sidecars)}
+    return an_object("p", "captions", spec={"nodeName": "n"}, status=status)
+
+
+def _running(at: str, restarts: int = 0) -> dict[str, Any]:
+    return {"restartCount": restarts, "state": {"running": {"startedAt": at}}}
+
+
+def test_the_steps_of_a_pods_start_are_in_its_status() -> None:
+    start = projections.seconds("2026-01-01T00:00:00Z")
+    pod = _started_pod(_running("2026-01-01T00:00:40Z"), sidecars=(_running("2026-01-01T00:00:30Z"),))
+    times = projections.pod_times(pod)
+    assert (times.scheduled - start, times.started - start, times.ready - start) == (10, 30, 100)
+    assert (
+        projections.captions_server(pod, None, 0.0).times == projections.transcription_worker(pod, None).times == times
+    )
+
+
+def test_a_container_that_was_started_again_tells_no_start() -> None:
+    assert projections.pod_times(_started_pod(_running("2026-01-01T00:00:40Z", restarts=1))).started == 0
+    assert projections.pod_times(_started_pod({"restartCount": 0, "state": {"waiting": {}}})).started == 0
+    assert projections.pod_times(an_object("p", "captions")) == PodTimes()
+
+
+def test_a_gpu_is_seen_first_by_the_process_that_saw_the_node_without_it() -> None:
+    def node(name: str, gpus: str) -> dict[str, Any]:
+        conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+        return an_object(name, "", status={"conditions": conditions, "allocatable": {"nvidia.com/gpu": gpus}})
+
+    memory = Memory()
+
+    def look(now: float, **gpus: str) -> dict[str, float]:
+        return {one.name: one.gpu_at for one in gpu_nodes([node(*item) for item in gpus.items()], memory, now)}
+
+    assert look(100.0, old="1", new="0") == {"old": 0.0, "new": 0.0}
+    assert look(110.0, old="1", new="1", fast="1") == {"old": 0.0, "new": 110.0, "fast": 110.0}
+    assert look(120.0, old="1", new="0", fast="1") == {"old": 0.0, "new": 110.0, "fast": 110.0}
+    assert look(130.0) == {}
+    assert memory.gpus_seen == {}
+    [record] = gpu_nodes([node("x", "1")], Memory(), 5.0)
+    assert record.ready_at == projections.seconds("2026-01-01T00:00:00Z")

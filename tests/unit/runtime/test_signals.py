@@ -1,7 +1,13 @@
 """Readings of servers, as those servers write them."""
 
-import pytest
+import asyncio
 
+import aiohttp
+import pytest
+from aiohttp import web
+
+from visio_operator.runtime import signals
+from visio_operator.runtime.memory import Memory
 from visio_operator.runtime.signals import parse_gauge, parse_slots
 
 
@@ -35,3 +41,49 @@ def test_slots_are_read_as_strings_or_numbers(text: str, slots: tuple[int, int] 
 )
 def test_a_gauge_is_summed_over_its_labels(text: str, value: int | None) -> None:
     assert parse_gauge(text, "x") == value
+
+
+async def _busy_since(
+    monkeypatch: pytest.MonkeyPatch, answers: list[float | None]
+) -> list[tuple[bool | None, float | None, float]]:
+    """What is known of one worker after each look, ten seconds apart; it answers after so long, or refuses (None)."""
+    delays = iter(answers)
+
+    async def answer(_: web.Request) -> web.Response:
+        await asyncio.sleep(current[0])
+        return web.Response(text="ok")
+
+    current = [0.0]
+    app = web.Application()
+    app.router.add_get("/health", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = int(runner.addresses[0][1])
+    monkeypatch.setattr(signals, "BUSY_AFTER", 0.2)
+    memory, found = Memory(), []
+    async with aiohttp.ClientSession() as session:
+        for number, delay in enumerate(delays):
+            # Nobody listens at port 1.
+            monkeypatch.setattr(signals, "WHISPERX_PORT", 1 if delay is None else port)
+            current[0] = delay or 0.0
+            busy = await signals.busy_transcribers(session, {"w": "127.0.0.1"}, memory, 1000.0 + 10 * number)
+            found.append((busy["w"], memory.busy_since.get("w"), memory.busy_read_at["w"]))
+        await signals.busy_transcribers(session, {}, memory, 2000.0)
+    await runner.cleanup()
+    assert (memory.busy_since, memory.busy_read_at, memory.answered) == ({}, {}, set())
+    return found
+
+
+async def test_a_worker_is_busy_since_it_was_first_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await _busy_since(monkeypatch, [0.0, 0.6, 0.6, 0.0, 0.6]) == [
+        (False, None, 1000.0), (True, 1010.0, 1010.0), (True, 1010.0, 1020.0), (False, None, 1030.0),
+        (True, 1040.0, 1040.0),
+    ]  # fmt: skip
+
+
+async def test_what_is_unknown_for_a_while_does_not_begin_a_job_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await _busy_since(monkeypatch, [0.6, 0.0, 0.6, None, 0.6]) == [
+        (None, None, 0.0), (False, None, 1010.0), (True, 1020.0, 1020.0), (None, 1020.0, 1020.0),
+        (True, 1020.0, 1040.0),
+    ]  # fmt: skip

@@ -14,6 +14,10 @@ CASES: dict[str, DeploymentBuilder] = {
     "complete": a_deployment().complete(),
     "gateway": a_deployment().on_gateway_api(),
     "turn": a_deployment().complete().with_network("turnTLS"),
+    "weights": a_deployment()
+    .with_captions()
+    .with_transcription()
+    .having(captions={"weights": {"snapshot": "kyutai"}}, transcription={"weights": {"claim": "whisper"}}),
     "nodePorts": a_deployment().with_network("nodePorts"),
     "balanced": a_deployment().having(sfu={"network": "nodePorts", "expose": "loadBalancer"}),
     "external": a_deployment().having(sfu={"externalAddress": {"discover": "nodeExternalIP"}}),

@@ -97,6 +97,7 @@ def test_the_operator_may_read_how_busy_the_servers_are() -> None:
     built = ALL["embedded"]
     for part, port in {"captions": 8080, "subtitles": 8091, "transcription": 8000, "redis": 6379}.items():
         assert port in _reached(_policy(built, part), "ingress")["visio-operator"]
+    assert 8081 in _reached(_policy(built, "subtitles"), "ingress")["visio-operator"]
 
 
 def test_a_service_of_another_namespace_is_reached_by_its_namespace() -> None:

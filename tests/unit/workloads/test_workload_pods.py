@@ -36,7 +36,7 @@ def test_pod_is_admitted_by_pod_security_restricted(case: str, part: str, templa
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    kinds = {"emptyDir", "configMap", "secret", "projected", "downwardAPI"}
+    kinds = {"emptyDir", "configMap", "secret", "projected", "downwardAPI", "persistentVolumeClaim", "ephemeral"}
     assert all({*volume} - {"name"} <= kinds for volume in spec.get("volumes", []))
     for one in containers(template):
         context = one["securityContext"]
