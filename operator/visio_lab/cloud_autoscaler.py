@@ -2,9 +2,9 @@
 
 It keeps the rules that matter to whoever orders nodes by pods (source: kubernetes/autoscaler, FAQ.md of
 cluster-autoscaler): a pod counts when the scheduler has called it Unschedulable, its priority is -10 or more, and a
-node of the group would take it; one that is about to take another pod's place does not count; nodes on their way are
-counted before more are ordered. A node goes when no pod on it uses a GPU for UNNEEDED_S seconds; one with a pod that
-forbids it stays.
+node of the group would take it; one that is about to take another pod's place does not count; places on open nodes and
+nodes on their way are counted before more are ordered. A node goes when no pod on it uses a GPU for UNNEEDED_S seconds;
+one with a pod that forbids it stays.
 
 A node group is a ConfigMap in kube-system with the label GROUP: `nodeType`, `labels` (JSON), `minSize`, `maxSize`.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from visio_lab.api import Api, Json
-from visio_lab.cloud_delivery import Due, end, give_gpus, join, note, remove_node
+from visio_lab.cloud_delivery import NODES, Due, end, give_gpus, join, note, remove_node
 from visio_lab.cloud_nodes import GPU, GPU_TAINT, REGION, gpus_of, machine_node
 from visio_lab.context import LeadTime
 
@@ -85,16 +85,19 @@ async def _scan_for_ever(api: Api, lead: LeadTime, bill: Path, groups: dict[str,
         if not groups:
             continue
         pods = (await api.request("GET", PODS))["items"]
+        nodes = (await api.request("GET", NODES))["items"]
+        closed = {each["metadata"]["name"] for each in nodes if each["spec"].get("unschedulable")}
         for group in list(groups.values()):
-            _grow(api, lead, bill, group, pods)
+            _grow(api, lead, bill, group, pods, closed)
             await _shrink(api, bill, group, pods)
 
 
-def _grow(api: Api, lead: LeadTime, bill: Path, group: Group, pods: list[Json]) -> None:
+def _grow(api: Api, lead: LeadTime, bill: Path, group: Group, pods: list[Json], closed: set[str]) -> None:
     each = gpus_of(group.node_type)
     wanted = sum(gpus_asked(pod) for pod in pods if waits(pod) and fits(pod, group))
     coming = sum(not node.gpu for node in group.nodes)
-    missing = -(-wanted // each) - coming if each else 0
+    free = sum(each - _used(node.name, pods) for node in group.nodes if node.gpu and node.name not in closed)
+    missing = -(-max(0, wanted - free) // each) - coming if each else 0
     for _ in range(min(missing, group.largest - len(group.nodes))):
         name = f"{group.name}-{group.ordered}"
         node = Sold(name, Due(group.name, group.ordered, lead))
@@ -102,6 +105,11 @@ def _grow(api: Api, lead: LeadTime, bill: Path, group: Group, pods: list[Json]) 
         group.nodes.append(node)
         note(bill, group.name, name, "ordered")
         node.life = asyncio.create_task(_deliver(api, bill, group, node))
+
+
+def _used(node: str, pods: list[Json]) -> int:
+    """GPUs of a node that pods hold."""
+    return sum(gpus_asked(pod) for pod in pods if pod["spec"].get("nodeName") == node and not ended(pod))
 
 
 async def _deliver(api: Api, bill: Path, group: Group, node: Sold) -> None:

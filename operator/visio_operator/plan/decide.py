@@ -108,7 +108,7 @@ def decide(
         secrets=secrets,
         livekit=rotation.keys,
         connections=verdict.digest,
-        pools=with_placeholders(gpus.pools, spec, observed, gpus.replicas),
+        pools=with_placeholders(gpus.pools, spec, observed, gpus.replicas, gpus.nodes),
         pods=(*gpus.pods, *load.pods),
         media_slots=load.slots,
         node_port=load.node_port,

@@ -12,15 +12,26 @@ from dataclasses import replace
 from visio_operator.api.spec import VisioDeploymentSpec
 
 from .observed import CaptionsServer, Observed, TranscriptionWorker
-from .plan import PoolPlan
+from .plan import NodeMark, PoolPlan
 
 
 def with_placeholders(
-    pools: tuple[PoolPlan, ...], spec: VisioDeploymentSpec, observed: Observed, replicas: Mapping[str, int]
+    pools: tuple[PoolPlan, ...],
+    spec: VisioDeploymentSpec,
+    observed: Observed,
+    replicas: Mapping[str, int],
+    marks: tuple[NodeMark, ...],
 ) -> tuple[PoolPlan, ...]:
-    """The pools, those of autoscalers with their number of placeholders; `replicas` are the GPU parts' new sizes."""
+    """The pools, those of autoscalers with their number of placeholders.
+
+    `replicas` are the new sizes of the GPU parts, `marks` what becomes of nodes by the same plan: what it closes takes
+    no placeholder, and what it opens takes one once it is open.
+    """
+    closing = {mark.node for mark in marks if mark.cordon}
     return tuple(
-        replace(pool, placeholders=_placeholders(pool, spec, observed, replicas)) if _by_pods(pool, observed) else pool
+        replace(pool, placeholders=_placeholders(pool, spec, observed, replicas, closing))
+        if _by_pods(pool, observed)
+        else pool
         for pool in pools
     )
 
@@ -30,7 +41,13 @@ def _by_pods(pool: PoolPlan, observed: Observed) -> bool:
     return found is not None and found.placeholders is not None
 
 
-def _placeholders(pool: PoolPlan, spec: VisioDeploymentSpec, observed: Observed, replicas: Mapping[str, int]) -> int:
+def _placeholders(
+    pool: PoolPlan,
+    spec: VisioDeploymentSpec,
+    observed: Observed,
+    replicas: Mapping[str, int],
+    closing: set[str],
+) -> int:
     """Nodes that shall be there less those that something else stands on, or that nothing can be put on.
 
     A closed node without our pods counts as taken: a placeholder for it would find no place, and one more would be
@@ -48,7 +65,7 @@ def _placeholders(pool: PoolPlan, spec: VisioDeploymentSpec, observed: Observed,
     }
     held = sum(_held(part, live, names, observed, replicas) for part, live in pods.items())
     busy = {pod.node for live in pods.values() for pod in live}
-    closed = sum(node.cordoned and node.name not in busy for node in nodes)
+    closed = sum((node.cordoned or node.name in closing) and node.name not in busy for node in nodes)
     leaving = max(0, len(nodes) - pool.desired)
     return max(0, pool.desired - held - max(0, closed - leaving))
 

@@ -31,6 +31,8 @@ class Seen:
     """Nodes with the pool's label."""
     pods: tuple[Body, ...] = ()
     """Our GPU pods that run on the pool's nodes or ask for one."""
+    asked: int = 0
+    """GPU pods on the pool's nodes that our Deployments ask for."""
     placeholders: Body | None = None
     """The Deployment of placeholder pods."""
 

@@ -1,7 +1,8 @@
 """cluster-autoscaler, and Karpenter's dynamic NodePools: nodes follow pods (facts/scaling.md A3, A4). Pure.
 
-Placeholder pods order nodes. What was ordered stands in an annotation of their Deployment, since the number of pods
-changes as real ones take the places of placeholders.
+Placeholder pods order nodes. What was ordered stands in an annotation of their Deployment, since nodes with
+placeholders, with real pods and without either are all part of it. An autoscaler takes a closed node when it likes:
+what was ordered and is neither held nor asked for any more has been taken back.
 """
 
 from __future__ import annotations
@@ -22,21 +23,30 @@ def read(pool: GpuPool, seen: Seen) -> Pool:
     that go: nothing new can come to them.
     """
     busy = {(pod.get("spec") or {}).get("nodeName") for pod in seen.pods}
+    closed = {
+        node["metadata"]["name"]
+        for node in seen.nodes
+        if (node.get("spec") or {}).get("unschedulable") and node["metadata"]["name"] not in busy
+    }
     deployment = seen.placeholders or {"metadata": {}}
-    asked = annotations_of(deployment).get(NODES, "")
+    placeholders = int((deployment.get("spec") or {}).get("replicas") or 0)
+    there = placeholders + _held(seen) + len(closed)
+    ordered = annotations_of(deployment).get(NODES, "")
     return Pool(
         name=pool.name,
         found=True,
-        desired=int(asked) if asked.isdigit() else sum(not terminating(pod) for pod in seen.pods),
+        desired=min(int(ordered), there) if ordered.isdigit() else there,
         maximum=pool.max,
         obeys_marks=True,
-        marked=frozenset(
-            node["metadata"]["name"]
-            for node in seen.nodes
-            if (node.get("spec") or {}).get("unschedulable") and node["metadata"]["name"] not in busy
-        ),
-        placeholders=int((deployment.get("spec") or {}).get("replicas") or 0),
+        marked=frozenset(closed),
+        placeholders=placeholders,
     )
+
+
+def _held(seen: Seen) -> int:
+    """GPUs that real pods hold or ask for; one on its way out holds its GPU to the end."""
+    going = [bool((pod.get("spec") or {}).get("nodeName")) for pod in seen.pods if terminating(pod)]
+    return max(seen.asked, sum(not terminating(pod) for pod in seen.pods)) + sum(going)
 
 
 def patch(owner: str, plan: PoolPlan, pool: Pool) -> Patch:

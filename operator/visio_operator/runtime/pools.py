@@ -11,7 +11,7 @@ from visio_operator.api.parts import GpuPool
 from visio_operator.plan.observed import Pool
 from visio_operator.plan.plan import PoolPlan
 from visio_operator.plan.providers import PROVIDERS
-from visio_operator.workloads.common import POOL_LABEL, Site
+from visio_operator.workloads.common import POOL_LABEL, Site, object_name
 from visio_operator.workloads.placeholders import deployment_name
 
 from .kinds import BY_NAME
@@ -91,10 +91,23 @@ def with_cluster(
             one,
             nodes=tuple(node for node in nodes.values() if labels_of(node).get(POOL_LABEL) == name),
             pods=tuple(pod for pod in pods.values() if _pool_of(pod) == name),
+            asked=sum(_replicas(site, part, live) for part in _users(site, name)),
             placeholders=live.get(("Deployment", deployment_name(site, name))),
         )
         for name, one in seen.items()
     }
+
+
+def _users(site: Site, pool: str) -> list[str]:
+    """The GPU parts whose pods run on a pool."""
+    spec = site.spec
+    named = (("captions", spec.captions.pool), ("transcription", spec.transcription.pool))
+    return [part for part, name in named if name == pool]
+
+
+def _replicas(site: Site, part: str, live: Mapping[tuple[str, str], Body]) -> int:
+    deployment = live.get(("Deployment", object_name(site, part))) or {}
+    return int((deployment.get("spec") or {}).get("replicas") or 0)
 
 
 def _pool_of(pod: Body) -> str | None:

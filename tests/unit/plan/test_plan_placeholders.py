@@ -14,7 +14,7 @@ from plan_world import LADDER, NOW, a_spec, with_captions
 from visio_operator.plan.decide import decide
 from visio_operator.plan.observed import Observed, Pool, TranscriptionWorker
 from visio_operator.plan.placeholders import with_placeholders
-from visio_operator.plan.plan import PoolPlan
+from visio_operator.plan.plan import NodeMark, PoolPlan
 
 SPEC = a_spec(
     **with_captions() | {"gpuPools": [{"name": "l40", "provider": "clusterAutoscaler", "max": 9}]},
@@ -23,9 +23,9 @@ SPEC = a_spec(
 FOLLOWS = Pool("l40", True, placeholders=0)
 
 
-def counted(world: Observed, desired: int, **replicas: int) -> int | None:
-    pools = with_placeholders((PoolPlan("l40", "clusterAutoscaler", desired, 0, 9),), SPEC, world, replicas)
-    return pools[0].placeholders
+def counted(world: Observed, desired: int, *marks: NodeMark, **replicas: int) -> int | None:
+    pool = PoolPlan("l40", "clusterAutoscaler", desired, 0, 9)
+    return with_placeholders((pool,), SPEC, world, replicas, marks)[0].placeholders
 
 
 def worker(node: str, **changes: Any) -> TranscriptionWorker:
@@ -63,6 +63,13 @@ def test_a_pod_on_its_way_out_holds_its_node_to_the_end() -> None:
 def test_no_placeholder_is_made_for_a_closed_node_that_counts(by_us: bool) -> None:
     closed = a_node("node-b", cordoned=True, cordoned_by_us=by_us)
     assert counted(world(a_server("a"), nodes=(a_node("node-a"), closed, a_node("node-c"))), 3) == 1
+
+
+def test_a_node_counts_as_closed_from_the_plan_that_closes_it_until_it_is_seen_open() -> None:
+    nodes = (a_node("node-a"), a_node("node-b", cordoned=True))
+    assert counted(world(nodes=nodes), 2) == 1
+    assert counted(world(nodes=nodes), 2, NodeMark("node-a", cordon=True)) == 0
+    assert counted(world(nodes=nodes), 2, NodeMark("node-b", cordon=False)) == 1, "it would find no place yet"
 
 
 def test_a_closed_node_that_goes_takes_no_placeholder_from_one_that_stays() -> None:

@@ -199,21 +199,35 @@ class TestPlaceholders:
 
     adapter = ADAPTERS["clusterAutoscaler"]
 
-    def read(self, *, asked: str = "", **around: Any) -> Pool:
-        deployment = {"metadata": {"annotations": {"visio-operator.dev/nodes": asked}}, "spec": {"replicas": 1}}
-        return self.adapter.read(
-            a_pool("clusterAutoscaler"), seen(placeholders=deployment if asked else None, **around)
-        )
+    def read(self, *, ordered: str = "", placeholders: int = 0, **around: Any) -> Pool:
+        meta = {"annotations": {"visio-operator.dev/nodes": ordered}}
+        deployment = {"metadata": meta, "spec": {"replicas": placeholders}}
+        found = seen(placeholders=deployment if ordered else None, **around)
+        return self.adapter.read(a_pool("clusterAutoscaler"), found)
 
-    def test_what_was_ordered_outlives_the_pods_that_come_and_go(self) -> None:
-        pods = (a_pod("a"), a_pod())
-        found = self.read(asked="3", pods=pods)
-        assert (found.found, found.desired, found.placeholders) == (True, 3, 1)
-        assert (self.read(pods=pods).desired, self.read(pods=pods).placeholders) == (2, 0)
+    def test_what_is_ordered_is_held_by_pods_or_placeholders_or_stands_closed(self) -> None:
+        pods, closed = (a_pod("a"), a_pod()), (a_node("b", unschedulable=True),)
+        assert (self.read(pods=pods).found, self.read(pods=pods).desired, self.read(pods=pods).placeholders) == (
+            True,
+            2,
+            0,
+        )
+        assert self.read(ordered="3", placeholders=1, pods=pods).desired == 3
+        assert self.read(ordered="3", pods=pods, nodes=closed).desired == 3
+        assert self.read(ordered="2", pods=pods, nodes=closed).desired == 2, "a closed node may be on its way out"
+
+    def test_a_closed_node_that_was_taken_is_not_ordered_any_more(self) -> None:
+        assert self.read(ordered="2", nodes=(a_node("a", unschedulable=True),)).desired == 1
+        assert self.read(ordered="2").desired == 0
+
+    def test_pods_that_are_asked_for_or_on_their_way_out_hold_what_was_ordered(self) -> None:
+        going = a_pod("a", deletionTimestamp="2026-01-01T00:00:00Z")
+        assert self.read(ordered="2", asked=2).desired == 2
+        assert self.read(ordered="2", asked=1, pods=(going,)).desired == 2
 
     def test_closed_nodes_without_our_pods_are_those_that_go(self) -> None:
         nodes = (a_node("a", unschedulable=True), a_node("b", unschedulable=True), a_node("c"))
-        found = self.read(asked="3", nodes=nodes, pods=(a_pod("b"),))
+        found = self.read(ordered="3", nodes=nodes, pods=(a_pod("b"),))
         assert (found.obeys_marks, found.marked) == (True, {"a"})
 
     def test_nothing_is_written_for_a_pool_without_an_object(self) -> None:
@@ -243,9 +257,10 @@ def test_karpenter_tells_which_condition_is_false() -> None:
 
 
 def test_pods_and_nodes_are_those_of_the_pools_label() -> None:
-    site = a_deployment().site()
+    site = a_deployment().with_captions(pool="l40").site()
     other = {"metadata": {"name": "other", "labels": {}}, "spec": {}}
     deployment = {"metadata": {"name": "visio-placeholder-l40"}}
-    live = {("Deployment", "visio-placeholder-l40"): deployment}
+    captions = {"metadata": {"name": "visio-captions"}, "spec": {"replicas": 2}}
+    live = {("Deployment", "visio-placeholder-l40"): deployment, ("Deployment", "visio-captions"): captions}
     found = with_cluster({"l40": Seen()}, site, live, {"p": a_pod("a"), "q": other}, {"a": a_node("a"), "b": other})
-    assert found == {"l40": Seen(nodes=(a_node("a"),), pods=(a_pod("a"),), placeholders=deployment)}
+    assert found == {"l40": Seen(nodes=(a_node("a"),), pods=(a_pod("a"),), asked=2, placeholders=deployment)}
