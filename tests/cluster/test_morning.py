@@ -42,7 +42,14 @@ def fast_operator(lab, operator, restart_operator) -> Iterator[object]:
     def start(at: float) -> object:
         operator.stop()
         free_lease(lab)
-        env = {"VISIO_OPERATOR_CLOCK_SPEED": str(SPEED), "VISIO_OPERATOR_CLOCK_AHEAD": str(START - SPEED * at)}
+        env = {
+            "VISIO_OPERATOR_CLOCK_SPEED": str(SPEED),
+            "VISIO_OPERATOR_CLOCK_AHEAD": str(START - SPEED * at),
+            # What an operator has on a real cloud, as much shorter as everything else.
+            "VISIO_OPERATOR_HOLD_SECONDS": str(150 / SPEED),
+            "VISIO_OPERATOR_SETTLE_SECONDS": str(30 / SPEED),
+            "VISIO_OPERATOR_RECHECK_SECONDS": str(30 / SPEED),
+        }
         started.append(start_operator(lab, name="operator-morning", env=env))
         return started[-1]
 
@@ -77,14 +84,13 @@ def _play(lab, namespace: str, found: list[tuple[float, float]]) -> subprocess.P
     pods = live.items(lab, "pods", namespace, "app.kubernetes.io/component=subtitles")
     agents = [f"--agent-service=http://{pod['status']['podIP']}:8081" for pod in pods]
     schedule = [((at - morning.OPENS + BEFORE) / SPEED, 1, stay / SPEED) for at, stay in found]
-    player = lab.enter(
-        [sys.executable, "-m", "visio_lab.load", "play", *agents],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert player.stdin is not None
-    player.stdin.write(json.dumps(schedule).encode())
-    player.stdin.close()
-    return player
+    file = lab.directory / "schedule.json"
+    file.write_text(json.dumps(schedule))
+    with file.open("rb") as source:
+        return lab.enter(
+            [sys.executable, "-m", "visio_lab.load", "play", *agents],
+            stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
 
 def _paid(lab, namespace: str, begins: float, ends: float) -> tuple[float, list[float]]:

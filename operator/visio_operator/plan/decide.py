@@ -12,7 +12,7 @@ from visio_operator.api.spec import VisioDeploymentSpec
 
 from .capacity import size_gpus
 from .conditions import Findings, conditions
-from .foresee import forget_orders
+from .foresee import forget_orders, ordered_nodes
 from .load import size_load
 from .observed import Observed
 from .order import GPU_PARTS, NEEDS, closed_gate, fixed_size, part_set
@@ -129,6 +129,7 @@ def decide(
             *(f"8 {item.type}={item.status} {item.reason}" for item in stated),
         ),
         planners=planners,
+        ordered=ordered_nodes(observed, planners, pace),
         memory={**gpus.memory, **load.memory, **rotation.memory},
     )
 

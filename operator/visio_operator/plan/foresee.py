@@ -117,7 +117,10 @@ def foresee_transcription(
     coming = _coming("transcription", born, planners, pace)
     ledger = planners.orders["transcription"]
     busy = {worker.pod for worker in live if may_be_busy(worker)}
-    planners.busy_since = {pod: planners.busy_since.get(pod, clock) for pod in busy}
+    told = {worker.pod: worker.busy_since for worker in live}
+    planners.busy_since = {
+        pod: planners.busy_since.get(pod, clock if (at := told[pod]) is None else pace.clock(at)) for pod in busy
+    }
     servers = [
         Server(
             id=ledger.came.get(worker.pod, worker.pod),
@@ -131,13 +134,24 @@ def foresee_transcription(
     ]
     if not frozen:
         planners.wait_for(queue.waiting or 0, clock)
-    jobs = [Job(f"waiting-{number}", since, planner.typical) for number, since in planners.waiting_since]
+    jobs = _jobs(observed, planners, pace)
     orders = planner.step(Reading(now=clock, servers=[*servers, *coming], jobs=jobs, known=not frozen))
     wanted = len(servers) + len(coming) + orders.order - len(orders.cordon)
     overdue = sum(clock - server.ordered > planner.leads.p99() for server in coming)
     late = min(_REPLACED, overdue)
     trace = f"transcription: {orders.why}{f', {late} orders are late' if late else ''}"
     return PartNeed(max(0, wanted - overdue), late, len(jobs) + len(busy), frozen, trace)
+
+
+def _jobs(observed: Observed, planners: Planners, pace: Pace) -> list[Job]:
+    """What waits: as the queue's messages say, and where they say less than its length, since when it was seen."""
+    typical = planners.transcription.typical
+    told = [
+        Job(job.id, pace.clock(job.since), typical if job.audio is None else job.audio) for job in observed.queue.jobs
+    ]
+    # The oldest of those of which nothing is told waited first, whatever the others say.
+    untold = planners.waiting_since[: max(0, len(planners.waiting_since) - len(told))]
+    return [*told, *(Job(f"waiting-{number}", since, typical) for number, since in untold)]
 
 
 def settle(part: str, planners: Planners, missing: int, now: float, pace: Pace) -> None:
@@ -152,6 +166,18 @@ def forget_orders(observed: Observed, planners: Planners, now: float, pace: Pace
     """Take back what was entered as ordered in this decision and waits for somebody's approval instead."""
     for part, ledger in planners.orders.items():
         settle(part, planners, min(len(ledger.open), len(observed.planners.orders[part].open)), now, pace)
+
+
+def ordered_nodes(observed: Observed, planners: Planners, pace: Pace) -> dict[str, float]:
+    """When the nodes of pods that came of an order were ordered, in unix time, as far as it is known."""
+    pods = {server.pod: server.node for server in observed.captions}
+    pods |= {worker.pod: worker.node for worker in observed.transcribers}
+    return {
+        pods[pod]: pace.unix(at)
+        for ledger in planners.orders.values()
+        for pod, at in ledger.times.items()
+        if pods.get(pod)
+    }
 
 
 def _coming(part: str, born: list[Born], planners: Planners, pace: Pace) -> list[Server]:

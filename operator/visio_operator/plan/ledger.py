@@ -28,8 +28,10 @@ class Ledger:
     """When each order was made that no pod has come of yet."""
     came: dict[str, str] = field(default_factory=dict)
     """By pod: its order; also once it serves, so that its name stays."""
-    starting: dict[str, float] = field(default_factory=dict)
-    """By pod: when its order was made, until it is ready."""
+    times: dict[str, float] = field(default_factory=dict)
+    """By pod: when its order was made."""
+    starting: set[str] = field(default_factory=set)
+    """Pods of orders that were not ready yet."""
     made: int = 0
 
     def match(self, pods: Iterable[Born], slack: float = 1.0) -> None:
@@ -37,16 +39,18 @@ class Ledger:
         there = {pod.pod: pod for pod in pods}
         for name in self.came.keys() - there.keys():
             del self.came[name]
-            self.starting.pop(name, None)
+            del self.times[name]
+            self.starting.discard(name)
         for pod in sorted(there.values(), key=lambda pod: (pod.born, pod.pod)):
             if pod.pod in self.came:
                 if pod.ready:
-                    self.starting.pop(pod.pod, None)
+                    self.starting.discard(pod.pod)
             elif self.open:
                 order, at = next(iter(self.open.items()))
                 if pod.born + slack >= at:
                     del self.open[order]
-                    self.came[pod.pod], self.starting[pod.pod] = order, at
+                    self.came[pod.pod], self.times[pod.pod] = order, at
+                    self.starting.add(pod.pod)
 
     def settle(self, wanted: int, now: float) -> tuple[str, ...]:
         """Bring the open orders to so many: new ones are of now, the newest are cancelled first; the cancelled ones."""
@@ -60,15 +64,17 @@ class Ledger:
 
     def waiting(self) -> dict[str, float]:
         """All orders that do not serve yet, by name: those without a pod, and those whose pod is starting."""
-        return {**self.open, **{self.came[pod]: at for pod, at in self.starting.items()}}
+        return {**self.open, **{self.came[pod]: self.times[pod] for pod in sorted(self.starting)}}
 
     def state(self) -> dict[str, Any]:
         """The orders, as plain JSON."""
-        return {"open": self.open, "came": self.came, "starting": self.starting, "made": self.made}
+        came = [[pod, name, self.times[pod], pod in self.starting] for pod, name in self.came.items()]
+        return {"open": self.open, "came": came, "made": self.made}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave. Raises ValueError, KeyError or TypeError for anything else."""
         self.open = {str(name): float(at) for name, at in state["open"].items()}
-        self.came = {str(pod): str(name) for pod, name in state["came"].items()}
-        self.starting = {str(pod): float(at) for pod, at in state["starting"].items()}
+        self.came = {str(pod): str(name) for pod, name, _, _ in state["came"]}
+        self.times = {str(pod): float(at) for pod, _, at, _ in state["came"]}
+        self.starting = {str(pod) for pod, _, _, starting in state["came"] if starting}
         self.made = int(state["made"])

@@ -32,3 +32,7 @@ class Pace:
     def clock(self, now: float) -> float:
         """The planners' clock at unix time `now`."""
         return now * self.speed + self.ahead
+
+    def unix(self, clock: float) -> float:
+        """Unix time at a reading of the planners' clock."""
+        return (clock - self.ahead) / self.speed

@@ -203,6 +203,8 @@ class Plan:
     """One line per choice, with its numbers."""
     planners: Planners = field(default_factory=Planners, compare=False)
     """What was learned with this decision; the runtime carries it to the next one and keeps it in the cluster."""
+    ordered: Mapping[str, float] = field(default_factory=dict)
+    """When nodes were ordered, by name, as far as it is known."""
     memory: Mapping[str, float] = field(default_factory=dict)
     """What the next decision has to remember; the runtime carries it in status to `Observed.memory`."""
 

@@ -31,6 +31,8 @@ class GpuPod:
     part: str
     node: str
     terminating: bool
+    over: bool = False
+    """It has left the Service and carries nothing any more, so that it may go with its node."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Demand:
 
 def gpu_pods(observed: Observed) -> tuple[GpuPod, ...]:
     """All pods of GPU parts, those on their way out too."""
-    servers = (GpuPod(s.pod, "captions", s.node, s.terminating) for s in observed.captions)
+    servers = (
+        GpuPod(s.pod, "captions", s.node, s.terminating, over=s.terminating and s.used == 0) for s in observed.captions
+    )
     workers = (GpuPod(w.pod, "transcription", w.node, w.terminating) for w in observed.transcribers)
     return (*servers, *workers)
 
@@ -69,6 +73,9 @@ def trusted_nodes(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> 
     nodes = [node for node in observed.nodes if node.pool == pool.name]
     provider = observed.pools.get(pool.name)
     if provider is None or pool.provider == "none":
+        return nodes
+    if provider.placeholders is not None:
+        # An autoscaler takes no node that a pod of ours came to meanwhile.
         return nodes
     if abilities_of(pool, provider).chooses_victim:
         return [node for node in nodes if node.name not in provider.marked]
@@ -167,7 +174,7 @@ class _Group:
         return [
             pod
             for pod in gpu_pods(self.observed)
-            if pod.node in names or (not pod.node and pod.part in self.demand.wanted)
+            if not pod.over and (pod.node in names or (not pod.node and pod.part in self.demand.wanted))
         ]
 
     def occupied(self, pool: str) -> int:
@@ -285,8 +292,6 @@ def _desired(
     placing = demand.missing or any(not pod.node for pod in pods)
     if provider.obeys_marks and not placing:
         return _by_marks(current, need, nodes, pods, provider, held.memory)
-    if abilities_of(pool, provider).chooses_victim and not provider.obeys_marks:
-        return _Size(need, held.memory, ", lowered: nodes with pods of ours are never taken")
     # In a group the load may live on other pools; then nothing can come to this one while its nodes are closed.
     exposed = demand.at_least > 0 if alone else any(not node.cordoned for node in nodes)
     if pods or placing or exposed:

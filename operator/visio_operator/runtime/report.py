@@ -58,7 +58,7 @@ def report(
         status |= {key: previous[key] for key in ("version", "parts") if key in previous}
     if spec.gpu_pools:
         pools = [
-            {**_pool(pool.name, plan, observed), **lead_status(previous, pool.name, observed, now)}
+            {**_pool(pool.name, plan, observed), **lead_status(previous, pool.name, observed, plan.ordered, now)}
             for pool in spec.gpu_pools
         ]
         status["pools"] = pools
