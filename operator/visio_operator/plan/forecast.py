@@ -45,6 +45,9 @@ _NEAR = 12
 _QUIET_DAYS = {False: 15, True: 8}
 """Days of a kind, working days and weekends, that have to have been quiet."""
 
+_Part = tuple[float, float, float, int]
+"""What the usual load is then, which share of a deviation is left, the error, and how many buckets ahead it is."""
+
 
 class Demand:
     """The history of one load and its forecast. `observe` is called with every reading, in the order of time."""
@@ -61,6 +64,7 @@ class Demand:
         self._both, self._own = _STAYS * 50.0, 50.0
         self._means: dict[int, float] = {}
         self._quiet: dict[int, bool] = {}
+        self._parts: dict[tuple[int, int, float], list[_Part]] = {}
 
     def observe(self, now: float, load: float) -> None:
         """Take in a reading of the load at unix time `now`."""
@@ -77,7 +81,9 @@ class Demand:
 
     def look_ahead(self, seconds: float) -> None:
         """Judge forecasts by how well they did so far ahead: the lead time of an order."""
-        self._ahead = max(1, min(40, -int(-seconds // BUCKET)))
+        ahead = max(1, min(40, -int(-seconds // BUCKET)))
+        if ahead != self._ahead:
+            self._ahead, self._parts = ahead, {}
 
     def usual(self, bucket: int) -> float:
         """What the same time of other weeks had; negative when it was never seen."""
@@ -89,18 +95,35 @@ class Demand:
     def upper(self, now: float, load: float, ahead: float, beta: float) -> float:
         """The load that is not exceeded until `now + ahead` seconds, at `beta` times the usual error."""
         first, last = int(now // BUCKET), int((now + ahead) // BUCKET)
-        span = max(1, last - first)
-        usual = self.usual(first)
-        most = load
         if load == 0 and all(self._is_quiet(bucket) for bucket in range(first, last + 2)):
             return 0.0
-        for bucket in range(first, last + 1):
-            expected = self._expected(load, usual, self.usual(bucket), (bucket - first) / self._ahead, bucket - first)
-            errors = self._errors if usual >= 0 and self.usual(bucket) >= 0 else self._blind
-            share = (bucket - first + 0.5) / self._ahead if bucket < last else max(0.5, span) / self._ahead
-            spread = sqrt(errors.variance(bucket) * min(3.0, share) * (expected + _SMALL))
-            most = max(most, expected + beta * spread)
+        usual = self.usual(first)
+        level = min((load + _SMALL) / (usual + _SMALL), _STEEPEST) - 1.0
+        most = load
+        for then, left, error, steps in self._parts.get((first, last, beta)) or self._part(first, last, beta):
+            if then < 0:
+                expected = load + self._slope() * steps
+            else:
+                expected = then * max(0.0, 1.0 + left * level)
+                if load > usual:
+                    expected = max(expected, then + left * (load - usual))
+            most = max(most, expected + error * sqrt(expected + _SMALL))
         return most
+
+    def _part(self, first: int, last: int, beta: float) -> list[_Part]:
+        """What does not depend on the load of now, for each bucket from the first to the last."""
+        usual, span = self.usual(first), max(1, last - first)
+        found: list[_Part] = []
+        for bucket in range(first, last + 1):
+            then = self.usual(bucket)
+            known = usual >= 0 and then >= 0
+            errors = self._errors if known else self._blind
+            share = (bucket - first + 0.5) / self._ahead if bucket < last else max(0.5, span) / self._ahead
+            error = beta * sqrt(errors.variance(bucket) * min(3.0, share))
+            left = self._stays() ** ((bucket - first) / self._ahead)
+            found.append((then if known else _UNKNOWN, left, error, bucket - first))
+        self._parts[first, last, beta] = found
+        return found
 
     def state(self) -> dict[str, Any]:
         """The history and what was learned from it, as plain JSON: about 15 kB for seven weeks of a busy service."""
@@ -141,7 +164,7 @@ class Demand:
         self._errors.restore(state["errors"])
         self._blind.restore(state["blind"])
         self._both, self._own = map(float, state["stays"])
-        self._means, self._quiet = {}, {}
+        self._means, self._quiet, self._parts = {}, {}, {}
 
     def _expected(self, load: float, usual: float, then: float, share: float, steps: int) -> float:
         if usual < 0 or then < 0:
@@ -184,6 +207,7 @@ class Demand:
 
     def _close(self, following: int) -> None:
         """Put the finished bucket into the history, judge the forecast that was made for it, and make the next one."""
+        self._parts = {}
         bucket, peak = self._bucket, self._peak
         self._judge(bucket, peak)
         usual = self.usual(bucket)

@@ -1,6 +1,6 @@
 """Captions servers ahead of demand: bought before the streams come, closed and returned when they are gone.
 
-A numbered cycle, one for each reading: learn, foresee, supply, buy, close, return. The planner is a state and a pure
+A numbered cycle, one for each reading: learn, compare, foresee, supply, buy, close, return. The planner is a state and a pure
 step: no clock, no chance, the same readings give the same orders.
 """
 
@@ -13,7 +13,7 @@ from statistics import NormalDist
 from typing import Any
 
 from .calendar import Calendar
-from .forecast import Demand
+from .forecast import BUCKET, Demand
 from .lead_time import LeadTimes
 from .servers import Limits, Orders, Reading, Server, by_state
 from .spending import Spending
@@ -60,15 +60,14 @@ class Foresight:
         self._less_since: float | None = None
         self._last_used: dict[str, int] = {}
         self._spending = Spending(self.limits)
+        self._asked: tuple[tuple[float, ...], Need] | None = None
 
     def foresee(self, seen: Reading) -> Need:
         """Take in one reading and say how many servers it asks for; readings come in the order of time."""
         now = seen.now
-        blind = not seen.known or not all(server.known for server in seen.servers)
-        load = sum(map(self._used, seen.servers)) + seen.queued + seen.rejected
+        load, blind, staying = self._look(seen)
 
         # 1. Learn from what happened since the last reading.
-        self.leads.look(now, seen.servers)
         self._spending.pay(now, len(seen.servers))
         lead = self.leads.p95() + STEP
         self.demand.look_ahead(lead)
@@ -76,22 +75,24 @@ class Foresight:
         if not blind:
             self.demand.observe(now, usual)
 
-        self._last_used = {
-            server.id: self._last_used[server.id] for server in seen.servers if server.id in self._last_used
-        }
+        # 2. Nothing changed since the last reading, as in most of a year's: nor did the need.
+        same = (now // BUCKET, (now + lead) // BUCKET, (now + 2 * lead) // BUCKET, lead, load, staying, blind)
+        if self._asked is not None and self._asked[0] == same and not seen.calendar:
+            return self._asked[1]
 
-        # 2. Foresee: what must be there when an order of now is, and what probably must after a second one.
+        # 3. Foresee: what must be there when an order of now is, and what probably must after a second one.
         announced = self.calendar.upper(now, lead)
         sure = max(load, self.demand.upper(now, usual, lead, self.sure) + announced)
         likely = self.demand.upper(now, usual, 2 * lead, LIKELY) + self.calendar.upper(now, 2 * lead)
         # Streams that stay on closed servers until their end need no other slot, most of them for one more lead time.
-        staying = 0.0 if seen.rehome else _STAY * sum(server.used for server in seen.servers if server.cordoned)
-        need = self._servers(max(sure, likely) - staying)
+        need = self._servers(max(sure, likely) - (0.0 if seen.rehome else _STAY * staying))
         why = (
             f"{load} streams, {sure:.0f} within {lead:.0f} s and {likely:.0f} within {2 * lead:.0f} s need {need}"
             f"{', frozen: a reading is missing' if blind else ''}"
         )
-        return Need(need, load, lead, blind, why)
+        found = Need(need, load, lead, blind, why)
+        self._asked = None if seen.calendar else (same, found)
+        return found
 
     def expected(self, ordered: Iterable[float], now: float, queued: int) -> int:
         """How many of the orders that were made at these times are still counted on.
@@ -109,11 +110,11 @@ class Foresight:
         asked = self.foresee(seen)
         need = asked.servers
 
-        # 3. Supply: open servers, and orders that may still come.
+        # 4. Supply: open servers, and orders that may still come.
         supply = len(fleet.open) + self.expected((server.ordered for server in fleet.coming), now, seen.queued)
         why = f"{asked.why}; {len(fleet.open)} open, {len(fleet.closed)} closed, {len(fleet.coming)} coming"
 
-        # 4. Buy, after what is closed was opened again.
+        # 5. Buy, after what is closed was opened again.
         if need > supply:
             self._less_since = None
             back = sorted(fleet.closed, key=lambda server: -server.used)[: need - supply]
@@ -123,7 +124,7 @@ class Foresight:
             returned = self._returned(fleet.closed, {server.id for server in back})
             return Orders(order, (), tuple(s.id for s in back), returned, f"{why}{limited}")
 
-        # 5. Close what is not needed any more, the emptiest first.
+        # 6. Close what is not needed any more, the emptiest first.
         closing: tuple[str, ...] = ()
         # What is on its way is not there yet, so open servers are counted alone.
         spare = len(fleet.open) - need
@@ -135,7 +136,7 @@ class Foresight:
         else:
             self._less_since = None
 
-        # 6. Return what is closed and empty.
+        # 7. Return what is closed and empty.
         return Orders(0, closing, (), self._returned(fleet.closed, set()), why)
 
     def state(self) -> dict[str, Any]:
@@ -154,12 +155,31 @@ class Foresight:
         self.calendar.restore(state["calendar"])
         self._spending.restore(state["spending"])
 
-    def _used(self, server: Server) -> int:
-        """The streams on a server; the last known ones while they are unknown, and a full server before that."""
-        if server.known:
-            self._last_used[server.id] = server.used
-            return server.used
-        return self._last_used.get(server.id, self.limits.slots if server.ready else 0)
+    def _look(self, seen: Reading) -> tuple[int, bool, int]:
+        """Streams that run, wait or gave up; whether a reading is missing; and the streams on closed servers.
+
+        Unknown streams are the last known ones, and before that those of a full server.
+        """
+        load, blind, staying = seen.queued + seen.rejected, not seen.known, 0
+        used: dict[str, int] = {}
+        coming = bool(self.leads.coming)
+        for server in seen.servers:
+            count: int | None = server.used
+            if not server.known:
+                blind, count = True, self._last_used.get(server.id)
+            if count is None:
+                load += self.limits.slots if server.ready else 0
+            else:
+                used[server.id] = count
+                load += count
+            if not server.ready:
+                coming = True
+            if server.cordoned:
+                staying += server.used
+        self._last_used = used
+        if coming:
+            self.leads.look(seen.now, seen.servers)
+        return load, blind, staying
 
     def _servers(self, streams: float) -> int:
         need = max(ceil(streams / self.limits.slots - 1e-9), self.limits.minimum)
