@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .forecast import BUCKET, Demand
+from .errors import BUCKET
+from .forecast import Demand
 from .servers import Meeting
 
 EARLY = 120.0

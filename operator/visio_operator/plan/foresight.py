@@ -6,21 +6,23 @@ step: no clock, no chance, the same readings give the same orders.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from statistics import NormalDist
 from typing import Any
 
 from .calendar import Calendar
-from .forecast import BUCKET, Demand
+from .errors import BUCKET, SMALL
+from .forecast import Demand
 from .lead_time import LeadTimes
+from .overflow import insured, margin, share
 from .servers import Limits, Orders, Reading, Server, by_state
 from .spending import Spending
 
-_AT_TARGET = 2.7
-"""Chance that the margin is not enough at one moment, of the share of streams that may find no slot: for the default of
-0.05 % the margin is 3.0 times the usual error. Most such moments exceed it by a few streams only."""
+RISK = 0.4
+"""Expected share of the load that may find no slot at the worst moment ahead, of the share of streams that may."""
+INSURED = 1.5
+"""How many times that is accepted because orders may fail."""
 LIKELY = 0.8
 """Times the usual error that is kept free for twice the lead time, in which a failed order can still be replaced."""
 STEP = 30.0
@@ -44,6 +46,8 @@ class Need:
     blind: bool
     """A reading is missing, so nothing may shrink."""
     why: str
+    outlook: Sequence[tuple[float, float]] = ()
+    """Mean and deviation of the load of each time until then."""
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Foresight:
     limits: Limits
 
     def __post_init__(self) -> None:
-        self.sure = NormalDist().inv_cdf(1.0 - min(0.5, _AT_TARGET * self.limits.blocked_target))
+        self.risk = RISK * self.limits.blocked_target
         self.demand = Demand()
         self.leads = LeadTimes()
         self.calendar = Calendar()
@@ -76,13 +80,14 @@ class Foresight:
             self.demand.observe(now, usual)
 
         # 2. Nothing changed since the last reading, as in most of a year's: nor did the need.
-        same = (now // BUCKET, (now + lead) // BUCKET, (now + 2 * lead) // BUCKET, lead, load, staying, blind)
+        same = (now // (BUCKET / 2), (now + lead) // BUCKET, (now + 2 * lead) // BUCKET, lead, load, staying, blind)
         if self._asked is not None and self._asked[0] == same and not seen.calendar:
             return self._asked[1]
 
         # 3. Foresee: what must be there when an order of now is, and what probably must after a second one.
         announced = self.calendar.upper(now, lead)
-        sure = max(load, self.demand.upper(now, usual, lead, self.sure) + announced)
+        outlook = self.demand.outlook(now, usual, lead)
+        sure = max(load, announced + self._enough(outlook))
         likely = self.demand.upper(now, usual, 2 * lead, LIKELY) + self.calendar.upper(now, 2 * lead)
         # Streams that stay on closed servers until their end need no other slot, most of them for one more lead time.
         need = self._servers(max(sure, likely) - (0.0 if seen.rehome else _STAY * staying))
@@ -90,7 +95,8 @@ class Foresight:
             f"{load} streams, {sure:.0f} within {lead:.0f} s and {likely:.0f} within {2 * lead:.0f} s need {need}"
             f"{', frozen: a reading is missing' if blind else ''}"
         )
-        found = Need(need, load, lead, blind, why)
+        outlook = [(mean + announced, deviation) for mean, deviation in outlook]
+        found = Need(need, load, lead, blind, why, outlook)
         self._asked = None if seen.calendar else (same, found)
         return found
 
@@ -111,14 +117,18 @@ class Foresight:
         need = asked.servers
 
         # 4. Supply: open servers, and orders that may still come.
-        supply = len(fleet.open) + self.expected((server.ordered for server in fleet.coming), now, seen.queued)
+        coming = self.expected((server.ordered for server in fleet.coming), now, seen.queued)
+        supply = len(fleet.open) + coming
         why = f"{asked.why}; {len(fleet.open)} open, {len(fleet.closed)} closed, {len(fleet.coming)} coming"
 
         # 5. Buy, after what is closed was opened again.
-        if need > supply:
+        missing = need - supply
+        if need > len(fleet.open) and seen.rehome and INSURED:
+            missing = max(missing, self._insured(asked, len(fleet.open), coming, max(0, missing)))
+        if missing > 0:
             self._less_since = None
-            back = sorted(fleet.closed, key=lambda server: -server.used)[: need - supply]
-            wanted = need - supply - len(back)
+            back = sorted(fleet.closed, key=lambda server: -server.used)[:missing]
+            wanted = missing - len(back)
             order = self._spending.affordable(now, wanted, len(seen.servers))
             limited = f", {wanted - order} more than the limits allow" if order < wanted else ""
             returned = self._returned(fleet.closed, {server.id for server in back})
@@ -180,6 +190,23 @@ class Foresight:
         if coming:
             self.leads.look(seen.now, seen.servers)
         return load, blind, staying
+
+    def _enough(self, outlook: Sequence[tuple[float, float]]) -> float:
+        """Slots with which no more than the accepted share is expected to wait at any of these times."""
+        risk, most = self.risk, 0.0
+        for mean, deviation in outlook:
+            slots = mean + deviation * margin(risk * (mean + SMALL) / deviation) if deviation else mean
+            if slots > most:
+                most = slots
+        return most
+
+    def _insured(self, asked: Need, ready: int, coming: int, wanted: int) -> int:
+        """How many to order so that what is expected to wait stays accepted, though orders fail."""
+        slots, fails = self.limits.slots, self.leads.failure_rate
+        shares = [share(asked.outlook, (ready + more) * slots, SMALL) for more in range(coming + wanted + 1)]
+        while insured(shares, fails) > INSURED * self.risk and len(shares) <= coming + 2 * wanted + 2:
+            shares.append(share(asked.outlook, (ready + len(shares)) * slots, SMALL))
+        return len(shares) - 1 - coming
 
     def _servers(self, streams: float) -> int:
         need = max(ceil(streams / self.limits.slots - 1e-9), self.limits.minimum)
