@@ -44,6 +44,7 @@ class Errors:
         self._cells: dict[tuple[int, int], list[float]] = {}
         self._parts = [[0.0, 0.0] for _ in range(2 * _PARTS)]
         """Weight and squares of each half hour of working days and of weekends, of what is usual."""
+        self._known: dict[tuple[int, int], tuple[float, float, float]] = {}
 
     def judge(self, bucket: int, steps: int, error: float, expected: float, part: float) -> None:
         """The load of a bucket was `error` above what was expected so many buckets before; `part` of all that came due.
@@ -97,6 +98,19 @@ class Errors:
         whole, cell = self._whole[steps], self._cell(bucket, steps)
         return max(0.05, (cell[2] + _LEAN * whole[2] / whole[0]) / (cell[0] + _LEAN))
 
+    def known(self, bucket: int, steps: int) -> tuple[float, float, float]:
+        """Variance, bias and what stays of a deviation, as they were learned an hour ago at the latest."""
+        place = (bucket, steps)
+        found = self._known.get(place)
+        if found is None:
+            found = (self.variance(bucket, steps), self.bias(bucket, steps), self.stays(bucket, steps))
+            self._known[place] = found
+        return found
+
+    def refresh(self) -> None:
+        """Use what was learned since the last time."""
+        self._known = {}
+
     def _cell(self, bucket: int, steps: int) -> list[float]:
         place = (steps, bucket % PHASES)
         found = self._cells.get(place)
@@ -128,7 +142,7 @@ class Errors:
             each[0] <= 0 or each[4] <= 0 for each in whole
         ):
             raise ValueError("the errors are not those of this planner")
-        self._whole, self._parts, self._cells = whole, parts, cells
+        self._whole, self._parts, self._cells, self._known = whole, parts, cells, {}
 
 
 def is_weekend(bucket: int) -> bool:

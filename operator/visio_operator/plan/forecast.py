@@ -28,6 +28,12 @@ _BLIND = 5.4
 """Variance of an error, in roots of the load, a lead time ahead and without other weeks to go by: three fifths of the
 peakedness of meetings of eight (facts/scaling.md D5)."""
 _FORGET = 1.0 - 1.0 / (2 * WEEK)
+_SHAPED = 8
+"""Days of a kind from which on they say what a day looks like."""
+_AROUND = 6
+"""Buckets before and after that say how a day of the week compares with the others: half an hour."""
+_CHANCE = 27.0
+"""Three times the peakedness of meetings of eight (facts/scaling.md D5): what is within it may be chance."""
 _STEEPEST = 4.0
 """Times the usual load that a whole day is taken to be; what goes beyond is a deviation of the moment."""
 _NEAR = 12
@@ -56,6 +62,8 @@ class Demand:
         self._errors = Errors()
         self._blind = [_BLIND * 100.0, 100.0]
         self._means: dict[int, float] = {}
+        self._own: dict[int, tuple[float, int]] = {}
+        self._shapes: dict[int, tuple[float, int]] = {}
         self._quiet: dict[int, bool] = {}
         self._parts: dict[tuple[int, int, bool], tuple[float, list[_Part]]] = {}
 
@@ -69,9 +77,11 @@ class Demand:
         if self._bucket >= 0:
             self._close(bucket)
         self._bucket, self._peak, self._load = bucket, load, load
-        self._means = {}
+        # What was not there in other weeks is taken from days, of which there is one more now and then.
+        self._means = {place: mean for place, mean in self._means.items() if mean >= 0 and place >= bucket - 1}
         if bucket % _NEAR == 0:
-            self._quiet = {}
+            self._quiet, self._shapes, self._own, self._means = {}, {}, {}, {}
+            self._errors.refresh()
 
     def look_ahead(self, seconds: float) -> None:
         """Judge forecasts up to twice so far ahead: the lead time of an order."""
@@ -81,7 +91,45 @@ class Demand:
         """What the same time of other weeks had; negative when it was never seen."""
         found = self._means.get(bucket)
         if found is None:
-            found = self._means[bucket] = self._usual(bucket)
+            found = self._means[bucket] = self._smooth(bucket)
+        return found
+
+    def _smooth(self, bucket: int) -> float:
+        """The mean of few weeks is off by chance; what all days of the kind have at that time says most of its shape.
+
+        A time that is its own is left so: the more it stands out from the chance of groups the more it is believed.
+        """
+        own, weeks = self._seen(bucket)
+        shape, days = self._shape(bucket)
+        if own < 0 or not weeks or days < _SHAPED:
+            return own
+        around = range(bucket - _AROUND, bucket + _AROUND + 1)
+        pairs = [(mean, self._shape(each)[0]) for each in around if (mean := self._seen(each)[0]) >= 0]
+        level = (sum(mean for mean, _ in pairs) + SMALL) / (sum(curve for _, curve in pairs) + SMALL)
+        shared = shape * level
+        apart = (own - shared) ** 2
+        return shared + (own - shared) * apart / (apart + _CHANCE * (shared + SMALL) / weeks)
+
+    def _seen(self, bucket: int) -> tuple[float, int]:
+        """The mean of the same time of other weeks, and of how many; of other days where there are none."""
+        found = self._own.get(bucket)
+        if found is None:
+            found = self._own[bucket] = self._usual(bucket)
+        return found
+
+    def _shape(self, bucket: int) -> tuple[float, int]:
+        """The middle half of what all days of this kind had at this time, and how many days they are."""
+        found = self._shapes.get(bucket)
+        if found is None:
+            kind = is_weekend(bucket)
+            values = sorted(
+                value
+                for before in range(bucket - WEEKS * WEEK, min(bucket, self._bucket), DAY)
+                if is_weekend(before) == kind and (value := self._at(before)) >= 0
+            )
+            quarter = len(values) // 4
+            middle = values[quarter : len(values) - quarter]
+            found = self._shapes[bucket] = (sum(middle) / len(middle) if middle else 0.0, len(values))
         return found
 
     def upper(self, now: float, load: float, ahead: float, beta: float) -> float:
@@ -128,9 +176,8 @@ class Demand:
                 continue
             # Between the ends of two buckets the forecast is between those that were judged.
             far, near = min(FARTHEST, steps + 1), min(FARTHEST, steps if late else steps + 1)
-            variance = (errors.variance(bucket, far) + errors.variance(bucket, near)) / 2
-            bias = (errors.bias(bucket, far) + errors.bias(bucket, near)) / 2
-            left = (errors.stays(bucket, far) + errors.stays(bucket, near)) / 2
+            one, other = errors.known(bucket, far), errors.known(bucket, near)
+            variance, bias, left = ((each + more) / 2 for each, more in zip(one, other, strict=True))
             found.append((then, left, bias, sqrt(variance), steps))
         self._parts[first, last, late] = usual, found
         return usual, found
@@ -176,7 +223,7 @@ class Demand:
         self._errors.restore(state["errors"])
         total, weight = map(float, state["blind"])
         self._blind = [total, weight]
-        self._means, self._quiet, self._parts = {}, {}, {}
+        self._means, self._own, self._shapes, self._quiet, self._parts = {}, {}, {}, {}, {}
 
     def _is_quiet(self, bucket: int) -> bool:
         """Whether nobody ever came within two hours of this time on a day of this kind, in weeks enough to say so."""
@@ -239,7 +286,7 @@ class Demand:
             steps = bucket - before
             if steps > min(judged, FARTHEST):
                 break
-            if then < 0:
+            if then < 0 or (peak == 0 and load == 0):
                 continue
             left = self._errors.stays(bucket, steps)
             expected = bend(load, then, usual, left)
@@ -250,9 +297,9 @@ class Demand:
         value: float = self._weeks[bucket // WEEK % (WEEKS + 1)][bucket % WEEK]
         return value
 
-    def _usual(self, bucket: int) -> float:
-        """The mean of the same time of other weeks, without the lowest and the highest where there are four; else that
-        of other days of the same kind.
+    def _usual(self, bucket: int) -> tuple[float, int]:
+        """The mean of the same time of other weeks, without the lowest and the highest where there are four, and of
+        how many weeks it is; else, and of none, that of other days of the same kind.
         """
         week, place = divmod(bucket, WEEK)
         seen = [
@@ -264,8 +311,8 @@ class Demand:
             seen.sort()
             seen = seen[1:-1]
         if seen:
-            return sum(seen) / len(seen)
-        return self._other_days(bucket)
+            return sum(seen) / len(seen), len(seen)
+        return self._other_days(bucket), 0
 
     def _other_days(self, bucket: int) -> float:
         kind = is_weekend(bucket)

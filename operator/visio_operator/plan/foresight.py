@@ -16,10 +16,10 @@ from .errors import BUCKET, SMALL
 from .forecast import Demand
 from .lead_time import LeadTimes
 from .overflow import insured, margin, share
-from .servers import Limits, Orders, Reading, Server, by_state
+from .servers import ByState, Limits, Orders, Reading, Server, by_state
 from .spending import Spending
 
-RISK = 0.4
+RISK = 1.0
 """Expected share of the load that may find no slot at the worst moment ahead, of the share of streams that may."""
 INSURED = 1.5
 """How many times that is accepted because orders may fail."""
@@ -27,8 +27,6 @@ LIKELY = 0.8
 """Times the usual error that is kept free for twice the lead time, in which a failed order can still be replaced."""
 STEP = 30.0
 """Seconds until the next decision, which come on top of the lead time."""
-_STAY = 0.6
-"""Share of the streams of a closed server that are still there a lead time later; half-hour sessions give 0.75."""
 HOLD = 150.0
 """Seconds for which less has to be enough before a server is closed."""
 
@@ -48,6 +46,8 @@ class Need:
     why: str
     outlook: Sequence[tuple[float, float]] = ()
     """Mean and deviation of the load of each time until then."""
+    soon: int = 0
+    """Open servers for all that comes within the next minutes and is not on closed ones, which open again at once."""
 
 
 @dataclass
@@ -64,6 +64,8 @@ class Foresight:
         self._less_since: float | None = None
         self._last_used: dict[str, int] = {}
         self._spending = Spending(self.limits)
+        self._idle: tuple[Need, int, Orders] | None = None
+        """What was answered when nothing was to be done, to be said again as long as nothing changes."""
         self._asked: tuple[tuple[float, ...], Need] | None = None
 
     def foresee(self, seen: Reading) -> Need:
@@ -86,17 +88,20 @@ class Foresight:
 
         # 3. Foresee: what must be there when an order of now is, and what probably must after a second one.
         announced = self.calendar.upper(now, lead)
-        outlook = self.demand.outlook(now, usual, lead)
+        far = self.demand.outlook(now, usual, 2 * lead)
+        # The load of now, and the buckets until then.
+        outlook = far[: 2 + int((now + lead) // BUCKET) - int(now // BUCKET)]
         sure = max(load, announced + self._enough(outlook))
-        likely = self.demand.upper(now, usual, 2 * lead, LIKELY) + self.calendar.upper(now, 2 * lead)
-        # Streams that stay on closed servers until their end need no other slot, most of them for one more lead time.
-        need = self._servers(max(sure, likely) - (0.0 if seen.rehome else _STAY * staying))
+        likely = self.calendar.upper(now, 2 * lead) + max((mean + LIKELY * off for mean, off in far), default=0.0)
+        need = self._servers(max(sure, likely))
+        soon = max(load, self.calendar.upper(now, BUCKET) + self._enough(outlook[:3])) - staying
         why = (
             f"{load} streams, {sure:.0f} within {lead:.0f} s and {likely:.0f} within {2 * lead:.0f} s need {need}"
             f"{', frozen: a reading is missing' if blind else ''}"
         )
-        outlook = [(mean + announced, deviation) for mean, deviation in outlook]
-        found = Need(need, load, lead, blind, why, outlook)
+        if announced:
+            outlook = [(mean + announced, deviation) for mean, deviation in outlook]
+        found = Need(need, load, lead, blind, why, outlook, self._servers(soon))
         self._asked = None if seen.calendar else (same, found)
         return found
 
@@ -116,15 +121,22 @@ class Foresight:
         asked = self.foresee(seen)
         need = asked.servers
 
+        idle = not fleet.closed and not fleet.coming
+        if idle and self._idle and self._idle[0] is asked and self._idle[1] == len(fleet.open):
+            return self._idle[2]
+
         # 4. Supply: open servers, and orders that may still come.
         coming = self.expected((server.ordered for server in fleet.coming), now, seen.queued)
-        supply = len(fleet.open) + coming
         why = f"{asked.why}; {len(fleet.open)} open, {len(fleet.closed)} closed, {len(fleet.coming)} coming"
 
         # 5. Buy, after what is closed was opened again.
-        missing = need - supply
-        if need > len(fleet.open) and seen.rehome and INSURED:
-            missing = max(missing, self._insured(asked, len(fleet.open), coming, max(0, missing)))
+        # Where streams stay, closed servers are there until they are returned.
+        there = len(fleet.open) + (0 if seen.rehome else len(fleet.closed))
+        missing = need - there - coming
+        if need > there and (need > 1 or asked.load):
+            missing = max(missing, self._insured(asked, there, coming, max(0, missing)))
+        if not seen.rehome:
+            return self._stay(asked, fleet, missing, len(seen.servers), now, why)
         if missing > 0:
             self._less_since = None
             back = sorted(fleet.closed, key=lambda server: -server.used)[:missing]
@@ -147,7 +159,29 @@ class Foresight:
             self._less_since = None
 
         # 7. Return what is closed and empty.
-        return Orders(0, closing, (), self._returned(fleet.closed, set()), why)
+        orders = Orders(0, closing, (), self._returned(fleet.closed, set()), why)
+        self._idle = (asked, len(fleet.open), orders) if idle and not spare else None
+        return orders
+
+    def _stay(self, asked: Need, fleet: ByState, missing: int, owned: int, now: float, why: str) -> Orders:
+        """Where streams stay until their end: servers are closed early, since they can be opened again until they are
+        returned, and an empty one is returned only when it is not needed within a lead time either.
+        """
+        order = self._spending.affordable(now, missing, owned)
+        limited = f", {missing - order} more than the limits allow" if 0 < order < missing else ""
+        lacking = max(0, asked.soon - len(fleet.open))
+        back = {server.id for server in sorted(fleet.closed, key=lambda server: -server.used)[:lacking]}
+        spare = 0 if asked.blind or lacking else len(fleet.open) - max(asked.soon, self.limits.minimum)
+        by_use = sorted(fleet.open, key=lambda server: (server.used, -server.ordered))
+        # Only what is open and closed counts: what is on its way is not there yet.
+        unneeded = max(0, len(fleet.open) + len(fleet.closed) - asked.servers)
+        if unneeded and not asked.blind:
+            self._less_since = now if self._less_since is None else self._less_since
+            lasting = now - self._less_since >= HOLD
+        else:
+            self._less_since, lasting = None, False
+        returned = self._returned(fleet.closed, back)[:unneeded] if lasting else ()
+        return Orders(order, tuple(s.id for s in by_use[: max(0, spare)]), tuple(back), returned, f"{why}{limited}")
 
     def state(self) -> dict[str, Any]:
         """What was learned, as plain JSON; `restore` takes it back after a restart."""

@@ -34,10 +34,7 @@ def share(outlook: Sequence[tuple[float, float]], slots: float, small: float) ->
     """The highest share of the load of any of these times that finds no slot; each has a mean and a deviation."""
     worst = 0.0
     for mean, deviation in outlook:
-        if deviation > 0:
-            lost = deviation * standard_loss((slots - mean) / deviation)
-        else:
-            lost = max(0.0, mean - slots)
+        lost = deviation * standard_loss((slots - mean) / deviation) if deviation else max(0.0, mean - slots)
         worst = max(worst, lost / (mean + small))
     return worst
 
