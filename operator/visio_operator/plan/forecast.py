@@ -77,10 +77,10 @@ class Demand:
         if self._bucket >= 0:
             self._close(bucket)
         self._bucket, self._peak, self._load = bucket, load, load
-        # What was not there in other weeks is taken from days, of which there is one more now and then.
-        self._means = {place: mean for place, mean in self._means.items() if mean >= 0 and place >= bucket - 1}
+        if bucket % DAY == 0:
+            self._shapes, self._own, self._means = {}, {}, {}
         if bucket % _NEAR == 0:
-            self._quiet, self._shapes, self._own, self._means = {}, {}, {}, {}
+            self._quiet = {}
             self._errors.refresh()
 
     def look_ahead(self, seconds: float) -> None:
@@ -176,8 +176,10 @@ class Demand:
                 continue
             # Between the ends of two buckets the forecast is between those that were judged.
             far, near = min(FARTHEST, steps + 1), min(FARTHEST, steps if late else steps + 1)
-            one, other = errors.known(bucket, far), errors.known(bucket, near)
-            variance, bias, left = ((each + more) / 2 for each, more in zip(one, other, strict=True))
+            variance, bias, left = errors.known(bucket, far)
+            if near != far:
+                other = errors.known(bucket, near)
+                variance, bias, left = (variance + other[0]) / 2, (bias + other[1]) / 2, (left + other[2]) / 2
             found.append((then, left, bias, sqrt(variance), steps))
         self._parts[first, last, late] = usual, found
         return usual, found

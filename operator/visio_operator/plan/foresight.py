@@ -27,6 +27,8 @@ LIKELY = 0.8
 """Times the usual error that is kept free for twice the lead time, in which a failed order can still be replaced."""
 STEP = 30.0
 """Seconds until the next decision, which come on top of the lead time."""
+_HALF = BUCKET / 2
+"""Seconds for which a forecast is that of their middle."""
 HOLD = 150.0
 """Seconds for which less has to be enough before a server is closed."""
 
@@ -82,15 +84,17 @@ class Foresight:
             self.demand.observe(now, usual)
 
         # 2. Nothing changed since the last reading, as in most of a year's: nor did the need.
-        same = (now // (BUCKET / 2), (now + lead) // BUCKET, (now + 2 * lead) // BUCKET, lead, load, staying, blind)
+        half = now // _HALF
+        same = (half, lead, load, staying, blind)
         if self._asked is not None and self._asked[0] == same and not seen.calendar:
             return self._asked[1]
 
         # 3. Foresee: what must be there when an order of now is, and what probably must after a second one.
         announced = self.calendar.upper(now, lead)
-        far = self.demand.outlook(now, usual, 2 * lead)
+        middle = (half + 0.5) * _HALF
+        far = self.demand.outlook(middle, usual, 2 * lead)
         # The load of now, and the buckets until then.
-        outlook = far[: 2 + int((now + lead) // BUCKET) - int(now // BUCKET)]
+        outlook = far[: 2 + int((middle + lead) // BUCKET) - int(now // BUCKET)]
         sure = max(load, announced + self._enough(outlook))
         likely = self.calendar.upper(now, 2 * lead) + max((mean + LIKELY * off for mean, off in far), default=0.0)
         need = self._servers(max(sure, likely))
