@@ -33,6 +33,9 @@ _LEAN_PART = 12.0
 _WORST = 20.0
 """What one error counts for at most, in roots of the load."""
 _FIELDS = 5
+_FAR_OUT, _NORMAL_TAIL, _MOST_TAIL = 2.0, 0.00849, 8.0
+"""Deviations from which on the tail is judged, and what is beyond of a normal distribution on average."""
+_PRIOR_TAIL, _FORGET_TAIL = 500.0, 1.0 - 1.0 / 20_000.0
 
 
 class Errors:
@@ -44,6 +47,8 @@ class Errors:
         self._cells: dict[tuple[int, int], list[float]] = {}
         self._parts = [[0.0, 0.0] for _ in range(2 * _PARTS)]
         """Weight and squares of each half hour of working days and of weekends, of what is usual."""
+        self._tail = [_PRIOR_TAIL * _NORMAL_TAIL, _PRIOR_TAIL]
+        """By how much forecasts were off beyond twice the deviation, and how many there were."""
         self._known: dict[tuple[int, int], tuple[float, float, float]] = {}
 
     def judge(self, bucket: int, steps: int, error: float, expected: float, part: float) -> None:
@@ -57,6 +62,10 @@ class Errors:
         above = off - self.bias(bucket, steps)
         # Twice the square of errors upwards is the variance where both sides are alike.
         square = 2.0 * above * above if above > 0 else 0.0
+        if 2.0 * part * steps <= 1.2:
+            over = above / self.variance(bucket, steps) ** 0.5 - _FAR_OUT
+            self._tail[0] = self._tail[0] * _FORGET_TAIL + weight * max(0.0, over)
+            self._tail[1] = self._tail[1] * _FORGET_TAIL + weight
         place = self._parts[_part(bucket)]
         place[0] = place[0] * _FORGET_PART + weight * part
         place[1] = place[1] * _FORGET_PART + weight * part * square / self._spread(bucket, steps)
@@ -98,6 +107,10 @@ class Errors:
         whole, cell = self._whole[steps], self._cell(bucket, steps)
         return max(0.05, (cell[2] + _LEAN * whole[2] / whole[0]) / (cell[0] + _LEAN))
 
+    def tail(self) -> float:
+        """How many times more is beyond twice the deviation than of a normal distribution: meetings come in heaps."""
+        return max(1.0, min(_MOST_TAIL, self._tail[0] / self._tail[1] / _NORMAL_TAIL))
+
     def known(self, bucket: int, steps: int) -> tuple[float, float, float]:
         """Variance, bias and what stays of a deviation, as they were learned an hour ago at the latest."""
         place = (bucket, steps)
@@ -125,10 +138,12 @@ class Errors:
             "whole": [_rounded(each) for each in self._whole],
             "cells": cells,
             "parts": [_rounded(each) for each in self._parts],
+            "tail": [self._tail],
         }
 
     def restore(self, state: dict[str, Sequence[Sequence[float]]]) -> None:
         """Take back what `state` gave. Raises ValueError, KeyError or TypeError for anything else."""
+        ((beyond, judged),) = state["tail"]
         whole = [list(map(float, each)) for each in state["whole"]]
         parts = [list(map(float, each)) for each in state["parts"]]
         cells = {}
@@ -142,6 +157,7 @@ class Errors:
             each[0] <= 0 or each[4] <= 0 for each in whole
         ):
             raise ValueError("the errors are not those of this planner")
+        self._tail = [float(beyond), float(judged)]
         self._whole, self._parts, self._cells, self._known = whole, parts, cells, {}
 
 

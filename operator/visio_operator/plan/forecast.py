@@ -184,6 +184,10 @@ class Demand:
         self._parts[first, last, late] = usual, found
         return usual, found
 
+    def tail(self) -> float:
+        """How many times more streams than of a normal distribution come when many come."""
+        return self._errors.tail()
+
     def state(self) -> dict[str, Any]:
         """The history and what was learned from it, as plain JSON: about 15 kB for seven weeks of a busy service."""
         whole = array("H", [_NEVER if value < 0 else min(_NEVER - 1, round(value)) for value in _chained(self._weeks)])

@@ -19,14 +19,16 @@ from .overflow import insured, margin, share
 from .servers import ByState, Limits, Orders, Reading, Server, by_state
 from .spending import Spending
 
-RISK = 1.0
+RISK = 0.7
 """Expected share of the load that may find no slot at the worst moment ahead, of the share of streams that may."""
-INSURED = 1.5
+INSURED = 1.0
 """How many times that is accepted because orders may fail."""
 LIKELY = 0.8
 """Times the usual error that is kept free for twice the lead time, in which a failed order can still be replaced."""
 STEP = 30.0
 """Seconds until the next decision, which come on top of the lead time."""
+_LATE = 0.05
+"""Share of the orders that come after the lead time that is counted on, its 95th percentile."""
 _HALF = BUCKET / 2
 """Seconds for which a forecast is that of their middle."""
 HOLD = 150.0
@@ -92,6 +94,7 @@ class Foresight:
         # 3. Foresee: what must be there when an order of now is, and what probably must after a second one.
         announced = self.calendar.upper(now, lead)
         middle = (half + 0.5) * _HALF
+        self.risk = RISK * self.limits.blocked_target / self.demand.tail()
         far = self.demand.outlook(middle, usual, 2 * lead)
         # The load of now, and the buckets until then.
         outlook = far[: 2 + int((middle + lead) // BUCKET) - int(now // BUCKET)]
@@ -240,7 +243,7 @@ class Foresight:
 
     def _insured(self, asked: Need, ready: int, coming: int, wanted: int) -> int:
         """How many to order so that what is expected to wait stays accepted, though orders fail."""
-        slots, fails = self.limits.slots, self.leads.failure_rate
+        slots, fails = self.limits.slots, self.leads.failure_rate + _LATE
         shares = [share(asked.outlook, (ready + more) * slots, SMALL) for more in range(coming + wanted + 1)]
         while insured(shares, fails) > INSURED * self.risk and len(shares) <= coming + 2 * wanted + 2:
             shares.append(share(asked.outlook, (ready + len(shares)) * slots, SMALL))
