@@ -1,7 +1,7 @@
 """Captions servers ahead of demand: bought before the streams come, closed and returned when they are gone.
 
-A numbered cycle, one for each reading: learn, compare, foresee, supply, buy, close, return. The planner is a state and a pure
-step: no clock, no chance, the same readings give the same orders.
+A numbered cycle, one for each reading: learn, compare, foresee, supply, buy, close, return. The planner is a state and a
+pure step: no clock, no chance, the same readings give the same orders.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .spending import Spending
 
 RISK = 0.7
 """Expected share of the load that may find no slot at the worst moment ahead, of the share of streams that may."""
-INSURED = 1.0
-"""How many times that is accepted because orders may fail."""
+INSURED = 0.7
+"""How many times that is accepted because orders may fail or come late."""
 LIKELY = 0.8
 """Times the usual error that is kept free for twice the lead time, in which a failed order can still be replaced."""
 STEP = 30.0

@@ -6,7 +6,7 @@ Where a quantile counts moments in which anybody waits, this counts those who do
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from math import erfc, exp, pi, sqrt
 
@@ -26,8 +26,8 @@ _LOSSES = [standard_loss(z) for z in _ZS]
 
 
 def margin(loss: float) -> float:
-    """How many standard deviations above the mean are exceeded by so much on average; from 0 to 6."""
-    return _ZS[min(_GRID, bisect_left(_LOSSES, loss))]
+    """How many standard deviations above the mean are exceeded by no more than so much on average; from 0 to 6."""
+    return _ZS[max(0, bisect_right(_LOSSES, loss) - 1)]
 
 
 def share(outlook: Sequence[tuple[float, float]], slots: float, small: float) -> float:

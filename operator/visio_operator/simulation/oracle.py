@@ -66,9 +66,9 @@ def oracle_seconds(offered: Sequence[int], slots: int, lead: float, warm_up: int
 def clairvoyant(trace: Streams, slots: int, cloud: Cloud, insight: Insight) -> Policy:
     """A policy that knows how many streams there will be, but not which orders are late or fail."""
     offered = trace.offered()
-    bought_for = _highest(offered, round(insight.ahead * cloud.median / STEP))
-    kept_for = _highest(offered, 1 + round(insight.keep * cloud.median / STEP))
-    soon = _highest(offered, 2)
+    bought_for = highest_ahead(offered, round(insight.ahead * cloud.median / STEP))
+    kept_for = highest_ahead(offered, 1 + round(insight.keep * cloud.median / STEP))
+    soon = highest_ahead(offered, 2)
 
     def decide(seen: Reading) -> Orders:
         step = min(len(offered) - 1, round((seen.now - trace.start) / STEP))
@@ -117,7 +117,7 @@ def insights(rehome: bool) -> list[Insight]:
     return [Insight(*each, stays) for each in product((1.4, 1.8, 2.2), (1, 2), (1.0, 1.5))]
 
 
-def _highest(values: Sequence[int], ahead: int) -> list[int]:
+def highest_ahead(values: Sequence[int], ahead: int) -> list[int]:
     """For each place the highest value from there on to so many places ahead."""
     found = [0] * len(values)
     best: deque[int] = deque()
