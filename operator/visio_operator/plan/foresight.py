@@ -1,7 +1,7 @@
 """Captions servers ahead of demand: bought before the streams come, closed and returned when they are gone.
 
-A numbered cycle, one for each reading: learn, compare, foresee, supply, buy, close, return. The planner is a state and a
-pure step: no clock, no chance, the same readings give the same orders.
+A numbered cycle, one for each reading: learn, compare, foresee, supply, buy, close, return. The planner is a state and
+a pure step: no clock, no chance, the same readings give the same orders.
 """
 
 from __future__ import annotations
