@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .forecast import BUCKET, Demand
+from .errors import BUCKET
+from .forecast import Demand
 from .servers import Meeting
 
 EARLY = 120.0
@@ -30,7 +31,7 @@ class Calendar:
     def observe(self, now: float, load: float, meetings: Sequence[Meeting], demand: Demand) -> float:
         """Take in a reading; the part of the load that nobody announced."""
         self._meetings = meetings
-        running = [one for one in meetings if one.start - EARLY <= now < one.end + COME]
+        running = meetings and [one for one in meetings if one.start - EARLY <= now < one.end + COME]
         usual = demand.usual(int(now // BUCKET))
         if not running:
             self._level = (load + _CHANCE) / (usual + _CHANCE) if usual >= 0 else 1.0
@@ -53,6 +54,8 @@ class Calendar:
 
     def upper(self, now: float, ahead: float) -> float:
         """The most announced streams at any time until `now + ahead`: all that may still come, or those that came."""
+        if not self._meetings:
+            return 0.0
         starts = [one.start - EARLY for one in self._meetings if now < one.start - EARLY <= now + ahead]
         return max((self._at(now, moment) for moment in (now, *starts)), default=0.0)
 

@@ -93,11 +93,15 @@ def foresee_captions(
             known=waiting is not None,
         )
     )
-    late = min(_REPLACED, len(coming) - planner.expected((server.ordered for server in coming), clock, 0))
+    expected = planner.expected((server.ordered for server in coming), clock, 0)
+    there = sum(server.ready for server in live)
+    spare = max(0, planner.missing(asked, there, expected) - max(0, asked.servers - there - expected))
+    late = min(_REPLACED, len(coming) - expected)
     said = "unknown" if waiting is None else str(waiting)
     trace = f"captions: {said} streams wait; {asked.why}, {spec.captions.slots_per_gpu} slots per GPU"
     trace += f", {late} orders are late" if late else ""
-    return PartNeed(asked.servers, late, asked.load, frozen, trace)
+    trace += f", {spare} more since orders may fail" if spare else ""
+    return PartNeed(asked.servers + spare, late, asked.load, frozen, trace)
 
 
 def foresee_transcription(

@@ -36,6 +36,8 @@ class LeadTimes:
     failures: float = _PRIOR_FAILURES
     coming: dict[str, float] = field(default_factory=dict)
     """When each order was made that has not come yet, by server."""
+    _found: dict[float, float] = field(default_factory=dict, repr=False, compare=False)
+    """Quantiles since the last order that came."""
 
     def look(self, now: float, servers: Iterable[Server]) -> None:
         """Take in one look at all servers: an order that is gone without ever having been ready has failed."""
@@ -63,6 +65,7 @@ class LeadTimes:
         for key in _LEARNED:
             setattr(self, key, float(state[key]))
         self.coming = {str(name): float(at) for name, at in state["coming"].items()}
+        self._found = {}
 
     def arrived(self, seconds: float) -> None:
         """An order serves after so many seconds."""
@@ -71,6 +74,7 @@ class LeadTimes:
         self.weight = self.weight * keep + 1.0
         self.total = self.total * keep + value
         self.squares = self.squares * keep + value * value
+        self._found = {}
         self._counted(failed=False)
 
     def failed(self) -> None:
@@ -100,6 +104,9 @@ class LeadTimes:
         return self._quantile(_NORMAL_99)
 
     def _quantile(self, normal: float) -> float:
-        mean = self.total / self.weight
-        spread = sqrt(max(1e-6, self.squares / self.weight - mean * mean))
-        return exp(mean + normal * spread)
+        found = self._found.get(normal)
+        if found is None:
+            mean = self.total / self.weight
+            spread = sqrt(max(1e-6, self.squares / self.weight - mean * mean))
+            found = self._found[normal] = exp(mean + normal * spread)
+        return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from visio_operator.plan.forecast import BUCKET
+from visio_operator.plan.errors import BUCKET
 from visio_operator.plan.observed import Observed
 from visio_operator.plan.pace import Pace
 from visio_operator.plan.planners import Planners

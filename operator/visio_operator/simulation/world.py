@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -48,6 +49,10 @@ class World:
         self._ends: list[list[int]] = [[] for _ in range(trace.steps + 1)]
         self._at: dict[int, Bought] = {}
         self._line: deque[tuple[int, int, int]] = deque()
+        self._next = math.inf
+        """When the next order comes or fails."""
+        self._closed = 0
+        """How many servers are cordoned."""
         self._made = 0
         self._bought = 0
 
@@ -59,8 +64,10 @@ class World:
             now = self._trace.start + step * STEP
             counted = step >= warm_up
             self._leave(step)
-            deliver(self._servers, now)
-            if self._rehome:
+            if now >= self._next:
+                deliver(self._servers, now)
+                self._next = min((each.at for each in self._servers.values() if not each.ready), default=math.inf)
+            if self._rehome and self._closed:
                 self._move()
             rejected, waited = self._join(step)
             if counted:
@@ -68,18 +75,19 @@ class World:
                 figures.waited += waited
                 figures.lost += rejected
                 figures.server_seconds += len(self._servers) * STEP
-            orders = policy(
-                Reading(
-                    now, list(self._servers.values()), len(self._line), rejected, self._rehome, self._trace.calendar
-                )
-            )
-            self._obey(now, orders, figures if counted else Figures())
+            servers = list(self._servers.values())
+            orders = policy(Reading(now, servers, len(self._line), rejected, self._rehome, self._trace.calendar))
+            if orders.order or orders.cordon or orders.uncordon or orders.release:
+                self._obey(now, orders, figures if counted else Figures())
             if every is not None:
                 every(step, len(self._at), len(self._servers))
         return figures
 
     def _leave(self, step: int) -> None:
-        for stream in self._ends[step]:
+        ending = self._ends[step]
+        if not ending:
+            return
+        for stream in ending:
             server = self._at.pop(stream, None)
             if server is not None:
                 server.streams.discard(stream)
@@ -88,9 +96,11 @@ class World:
 
     def _move(self) -> None:
         moves = MOVES
+        target: Bought | None = None
         for server in self._servers.values():
             while server.cordoned and server.streams and moves:
-                target = self._free()
+                if target is None or self._spread or target.used >= self._slots:
+                    target = self._free()
                 if target is None:
                     return
                 stream = server.streams.pop()
@@ -99,10 +109,13 @@ class World:
                 moves -= 1
 
     def _free(self) -> Bought | None:
-        able = [s for s in self._servers.values() if s.ready and not s.cordoned and s.used < self._slots]
-        if not able:
-            return None
-        return (min if self._spread else max)(able, key=lambda server: server.used)
+        found = None
+        for server in self._servers.values():
+            if server.used >= self._slots or not server.ready or server.cordoned:
+                continue
+            if found is None or (server.used < found.used if self._spread else server.used > found.used):
+                found = server
+        return found
 
     def _put(self, stream: int, server: Bought) -> None:
         server.streams.add(stream)
@@ -111,6 +124,8 @@ class World:
 
     def _join(self, step: int) -> tuple[int, int]:
         """Place those who wait and those who come; how many gave up, and how many of the new ones found no slot."""
+        if not self._line and not self._trace.joins[step]:
+            return 0, 0
         lost = 0
         while self._line and self._line[0][1] + PATIENCE <= step:
             self._line.popleft()
@@ -137,15 +152,19 @@ class World:
 
     def _obey(self, now: float, orders: Orders, figures: Figures) -> None:
         for name in orders.uncordon:
+            self._closed -= self._servers[name].cordoned
             self._servers[name].cordoned = False
         for name in orders.cordon:
+            self._closed += not self._servers[name].cordoned
             self._servers[name].cordoned = True
         for name in orders.release:
             server = self._servers[name]
             figures.ended += server.used if server.cordoned else max(1, server.used)
+            self._closed -= server.cordoned
             del self._servers[name]
         for _ in range(orders.order):
             self._bought += 1
             server = self._cloud.sell(f"s{self._bought}", now, self._chance)
             self._servers[server.id] = server
+            self._next = min(self._next, server.at)
             figures.orders += 1

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visio_operator.plan.forecast import BUCKET, DAY, WEEK, Demand
+from visio_operator.plan.errors import BUCKET, DAY, WEEK
+from visio_operator.plan.forecast import Demand
 from visio_operator.plan.foresight import HOLD, Foresight
 from visio_operator.plan.lead_time import LeadTimes
+from visio_operator.plan.overflow import insured, margin, share, standard_loss
 from visio_operator.plan.servers import Limits, Meeting, Orders, Reading, Server
 
 MONDAY = 1_767_571_200.0
@@ -164,6 +166,36 @@ def test_the_morning_is_foreseen_before_anybody_is_there():
     demand.observe(now, 0.0)
     assert demand.upper(now, 0.0, 600, 0.0) >= 290
     assert demand.upper(now - 7200, 0.0, 600, 3.0) == 0.0
+
+
+def test_a_meeting_that_comes_every_week_is_not_smoothed_away():
+    demand = taught(5, 300.0, dict.fromkeys(range(2, 35, 7), 2.0))
+    assert demand.usual(bucket_at(35 + 2, 10)) == pytest.approx(600, rel=0.02)
+    assert demand.usual(bucket_at(35 + 3, 10)) == pytest.approx(300, rel=0.02)
+
+
+def test_a_load_that_jumps_at_the_half_hour_is_uncertain_only_across_it():
+    chance, demand = random.Random(3), Demand()
+    for half in range(4 * 7 * 48):
+        level = 100.0 + chance.choice((0, 100))
+        for bucket in range(6):
+            demand.look_ahead(500)
+            demand.observe(MONDAY + (half * 6 + bucket) * BUCKET, level)
+    now = MONDAY + 4 * 7 * 86_400 + 10 * 3600
+    assert demand.upper(now + 310, 150.0, 600, 2.0) < demand.upper(now + 1510, 150.0, 600, 2.0) - 20
+
+
+@given(st.floats(0.0, 0.3), st.floats(1.0, 500.0), st.floats(1.0, 60.0))
+def test_the_share_that_finds_no_slot_falls_with_slots_and_its_inverse_is_one(loss, mean, deviation):
+    assert standard_loss(margin(loss)) <= loss + 1e-9
+    shares = [share([(mean, deviation)], slots, 16.0) for slots in range(0, 700, 50)]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_orders_that_may_fail_are_worth_less_than_those_that_came():
+    shares = [0.5, 0.1, 0.0]
+    assert insured(shares, 0.0) == 0.0
+    assert insured(shares, 0.1) == pytest.approx(0.01 * 0.5 + 0.18 * 0.1)
 
 
 def test_a_doubled_day_is_followed():

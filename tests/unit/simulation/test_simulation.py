@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from visio_operator.plan.foresight import Foresight
 from visio_operator.plan.servers import Job, Limits
 from visio_operator.simulation.baselines import utilization
 from visio_operator.simulation.cloud import Cloud
-from visio_operator.simulation.oracle import oracle_seconds
+from visio_operator.simulation.oracle import Insight, clairvoyant, highest_ahead, oracle_seconds
 from visio_operator.simulation.read_trace import TraceError, read_streams
 from visio_operator.simulation.recordings import run_recordings
 from visio_operator.simulation.synthetic import MONDAY, Shape, curve, generate
@@ -101,3 +102,52 @@ def test_rows_become_streams():
     assert trace.joins[first] == [2]
     assert trace.joins[first + 1] == [1]
     assert trace.offered()[first - 1 : first + 3] == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("rehome", [True, False])
+def test_meetings_of_eight_that_begin_on_the_hour_after_four_weeks_of_history(rehome):
+    trace = generate(Shape(weeks=5, peak=400), seed=3)
+    planner = Foresight(Limits())
+    figures = World(trace, 64, Cloud(), 3, rehome).run(planner.step, HISTORY)
+    ratio = figures.server_seconds / oracle_seconds(trace.offered(), 64, 300, HISTORY)
+    print(f"waited {figures.waited_share:.4%}, lost {figures.lost}, {ratio:.3f} of the floor")
+    assert (figures.lost, figures.ended) == (0, 0)
+    assert figures.waited_share <= limit("captionsWaited")
+    assert ratio <= limit("captionsHoursOfFloorInMeetings" if rehome else "captionsHoursOfFloorStaying")
+
+
+def test_a_step_of_planner_and_world_costs_little_more_than_a_bare_loop():
+    trace = generate(Shape(weeks=2), seed=1)
+    took = []
+    for _ in range(2):
+        world, planner = World(trace, 64, Cloud(), 1, rehome=True), Foresight(Limits())
+        started = time.process_time()
+        world.run(planner.step)
+        took.append((time.process_time() - started) / trace.steps)
+    ours = min(took)
+    turns, total = 1_000_000, 0
+    started = time.process_time()
+    for turn in range(turns):
+        total += turn & 3
+    bare = (time.process_time() - started) / turns
+    print(f"{ours * 1e6:.1f} us a step, {ours / bare:.0f} turns of a bare loop")
+    assert ours / bare <= limit("captionsStepOfBareLoop")
+
+
+@pytest.mark.parametrize("rehome", [True, False])
+def test_who_knows_the_future_but_not_the_orders_pays_more_than_the_floor_and_less_than_we(rehome):
+    trace = generate(Shape(weeks=1), seed=1)
+    insight = Insight(1.8, 1, 1.0, 0.0 if rehome else 0.3)
+    knows = World(trace, 64, Cloud(), 1, rehome).run(clairvoyant(trace, 64, Cloud(), insight))
+    ours = World(trace, 64, Cloud(), 1, rehome).run(Foresight(Limits()).step)
+    floor = oracle_seconds(trace.offered(), 64, 300)
+    assert knows.ended == knows.lost == 0
+    assert floor < knows.server_seconds < ours.server_seconds
+    assert knows.waited_share < 0.001
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=60), st.integers(0, 20))
+@settings(max_examples=50, deadline=None)
+def test_what_is_seen_ahead_is_the_highest_of_the_window(values, ahead):
+    found = highest_ahead(values, ahead)
+    assert found == [max(values[place : place + ahead + 1]) for place in range(len(values))]
