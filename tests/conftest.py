@@ -16,6 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="rewrite the golden files from what is rendered now")
     parser.addoption("--moshi-server", type=Path, help="also hold this binary of Kyutai's server to the contract suite")
     parser.addoption("--visio-source", type=Path, help="test Visio's own programs from this checkout, not stand-ins")
+    parser.addoption(
+        "--whole-morning", action="store_true", help="play three hours of meetings, not one, against simulate"
+    )
     parser.addoption("--every-write", action="store_true", help="kill the operator after each write, not after a few")
 
 

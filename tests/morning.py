@@ -16,8 +16,8 @@ from visio_operator.simulation.world import Figures, World
 MONDAY = 1_767_571_200
 """2026-01-05, 00:00 UTC, on the planners' clock."""
 DAY = 86_400
-OPENS, CLOSES = 7 * 3600, 10 * 3600
-"""Seconds of the day between which meetings begin."""
+OPENS = 7 * 3600
+"""Seconds of the day from which on meetings begin."""
 WEEKS = 4
 
 
@@ -25,6 +25,8 @@ WEEKS = 4
 class Morning:
     """What a day looks like. Times are seconds of the planners' clock."""
 
+    hours: float
+    """For which meetings begin: more and more until the middle, then fewer."""
     peak: float = 60.0
     """Streams at the height of it."""
     people: int = 4
@@ -32,14 +34,19 @@ class Morning:
     length: float = 1500.0
     """Of a meeting on average."""
 
+    @property
+    def closes(self) -> float:
+        """Seconds of the day after which no meeting begins."""
+        return OPENS + 3600 * self.hours
+
 
 def streams(morning: Morning, seed: int, tail: float = 0.0) -> list[tuple[float, float]]:
     """When each stream of one day joins and for how long it stays; `tail` seconds are added to each stay."""
     chance = random.Random(seed)
     found: list[tuple[float, float]] = []
     at = float(OPENS)
-    while at < CLOSES:
-        height = math.sin(math.pi * (at - OPENS) / (CLOSES - OPENS)) ** 2
+    while at < morning.closes:
+        height = math.sin(math.pi * (at - OPENS) / (morning.closes - OPENS)) ** 2
         if chance.random() < height * morning.peak / morning.people / morning.length * STEP:
             stay = chance.uniform(0.5, 1.5) * morning.length
             found += [(at + chance.uniform(0, STEP), stay + tail) for _ in range(morning.people)]

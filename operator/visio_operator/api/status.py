@@ -171,6 +171,6 @@ class VisioDeploymentStatus(Model):
     trace: Annotated[
         list[Annotated[str, StringConstraints(max_length=TRACE_LENGTH)]], Field(max_length=TRACE_LINES)
     ] = Field(default=[], description="The plan in words, one line for each choice.")
-    memory: Annotated[dict[Annotated[str, StringConstraints(max_length=128)], float], Field(max_length=100)] = Field(
+    memory: Annotated[dict[Annotated[str, StringConstraints(max_length=128)], float], Field(max_length=400)] = Field(
         default={}, description="Small facts that the next decision needs, such as since when a part could shrink."
     )

@@ -1,4 +1,4 @@
-"""When a provider that does not deliver is asked for more again."""
+"""When a provider that does not deliver is asked for more again, and when its silence is said."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from .observed import Observed, Pool
 from .pace import Pace
 
 _LONGEST = 6.0
-"""Times `pace.hold` between two tries at most: from 5 to 30 minutes on a real cloud (facts/scaling.md D13)."""
+"""Times `pace.hold` between two tries at most: from 5 to 30 minutes on a real cloud (facts/scaling.md D13). For as long
+a provider may say nothing.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class BackOff:
 
     blocked: bool
     memory: Mapping[str, float]
+    stuck: int = 0
+    """Nodes without a GPU, or none at all, for so long that something is wrong, though the provider tells nothing."""
 
 
 def raised_at(pool: GpuPool) -> str:
@@ -33,14 +37,18 @@ def back_off(pool: GpuPool, provider: Pool, observed: Observed, now: float, pace
     An error from before the last order says nothing about it.
     """
     memory = observed.memory
-    raised = memory.get(raised_at(pool))
-    kept = {} if raised is None else {raised_at(pool): raised}
-    missing = provider.desired - sum(node.ready for node in observed.nodes if node.pool == pool.name)
-    if missing <= 0:
+    nodes = [node for node in observed.nodes if node.pool == pool.name]
+    lacking = provider.desired - sum(node.ready and node.gpus > 0 for node in nodes)
+    if lacking <= 0:
         return BackOff(False, {})
+    missing_since = f"pool.{pool.name}.missingSince"
+    raised = memory.get(raised_at(pool))
+    kept = {missing_since: memory.get(missing_since, now)} | ({} if raised is None else {raised_at(pool): raised})
+    silent = now - max(kept.values()) >= _LONGEST * pace.hold
+    missing = provider.desired - sum(node.ready for node in nodes)
     stale = raised is not None and 0 < provider.error_at < raised
-    if not provider.error or stale:
-        return BackOff(False, kept)
+    if missing <= 0 or not provider.error or stale:
+        return BackOff(False, kept, lacking if silent else 0)
     since, wait = f"pool.{pool.name}.errorSince", f"pool.{pool.name}.backOff"
     began, length = memory.get(since, now), memory.get(wait, pace.hold)
     if now - began < length:

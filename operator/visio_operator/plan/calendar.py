@@ -35,12 +35,17 @@ class Calendar:
         usual = demand.usual(int(now // BUCKET))
         if not running:
             self._level = (load + _CHANCE) / (usual + _CHANCE) if usual >= 0 else 1.0
-            self._before, self._here = load, 0.0
+            self._before, self._here, self._announced = load, 0.0, 0.0
             return load
         # Without announced meetings the load would have gone on as it was just before them.
         base = usual * min(2.0, max(0.5, self._level)) if usual >= 0 else self._before
-        self._announced = float(sum(one.streams for one in running))
-        self._here = max(0.0, min(load - base, _MORE * self._announced))
+        before, self._announced = self._announced, float(sum(one.streams for one in running))
+        if any(now < one.start + COME for one in running):
+            self._here = max(0.0, min(load - base, _MORE * self._announced))
+        else:
+            # Who has not come by now does not come; what the load grows by from here on is demand like any other.
+            gone = min(1.0, self._announced / before) if before else 1.0
+            self._here = min(self._here * gone, load)
         return load - self._here
 
     def state(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from .observed import GpuNode, Observed, Pool
 from .pace import Pace
 from .plan import NodeMark, PoolPlan
 from .pool_errors import read_error
-from .providers import abilities_of, two_writers
+from .providers import abilities_of, two_writers, where_to_look
 from .reasons import Reason
 from .shares import Shares, View, share
 from .sizing import Limit, PoolSize, hold_before_shrinking
@@ -143,7 +143,9 @@ def size_pools(
         sized = _size_pool(
             pool, provider, group, shares.nodes[pool.name], smallest.nodes[pool.name], alone=len(ours) == 1
         )
-        errors = tuple(_errors(pool, provider, sized.plan.desired if sized.plan else 0, group))
+        errors = tuple(
+            _errors(pool, provider, sized.plan.desired if sized.plan else 0, group, backed_off[pool.name].stuck)
+        )
         sizes.append(
             replace(
                 sized,
@@ -371,8 +373,12 @@ def _limits(
         yield Limit(Reason.BUDGET_SPENT, f"{message} of spec.capacity.budgetPerDay today; raise it, or wait")
 
 
-def _errors(pool: GpuPool, provider: Pool, desired: int, group: _Group) -> Iterator[Limit]:
+def _errors(pool: GpuPool, provider: Pool, desired: int, group: _Group, stuck: int) -> Iterator[Limit]:
     # The provider keeps its last error after it is over; only while nodes are missing it means anything.
     if provider.error and sum(node.ready for node in group.nodes(pool.name)) < desired:
         reason, next_step = read_error(provider.error)
         yield Limit(reason, f"pool {pool.name}: the provider says: {provider.error[:200]}; {next_step}")
+    elif stuck:
+        message = f"pool {pool.name}: {stuck} of {provider.desired} nodes have had no GPU for half an hour"
+        paid = "what was allocated and never attached is paid for"
+        yield Limit(Reason.NODES_STUCK, f"{message}, and nothing says why; {where_to_look(pool)}: {paid}")

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "QuotaExceeded"
     OUT_OF_STOCK = "OutOfStock"
     PROVIDER_ERROR = "ProviderError"
+    NODES_STUCK = "NodesStuck"
     TWO_WRITERS = "TwoWriters"
     POOL_OF_ANOTHER = "PoolOfAnotherDeployment"
     ADDRESS_MISSING = "AddressMissing"

@@ -41,6 +41,16 @@ def test_a_pool_that_does_not_deliver_is_a_condition_with_a_next_step(
     assert plan.pools == (() if foreign else (PoolPlan("l40", "oks", 1, 0, 4),))
 
 
+def test_nodes_that_stay_away_without_a_word_are_named_after_half_an_hour() -> None:
+    for minutes, want in ((29, "Enough"), (30, "NodesStuck")):
+        since = {"pool.l40.missingSince": NOW - 60 * minutes}
+        world = a_world(nodes=(a_node("n", gpus=0),), desired=2, memory=since)
+        assert condition(decided(world, min=2), "CapacityLimited")[1] == want
+    message = condition(decided(world, min=2), "CapacityLimited")[2]
+    assert "2 of 2 nodes have had no GPU" in message
+    assert "look at status.last_error" in message
+
+
 def test_an_old_error_of_a_pool_that_has_all_its_nodes_is_not_repeated() -> None:
     world = a_world(a_server("a"), pools={"l40": a_pool(1, error="10046 QuotaExceeded")})
     assert condition(decided(world, min=1), "CapacityLimited")[0] == "False"
