@@ -93,7 +93,7 @@ class Foresight:
 
         # 2. Nothing changed since the last reading, as in most of a year's: nor did the need.
         half = now // _HALF
-        same = (half, lead, load, staying, blind)
+        same = (half, lead, load, staying, blind, seen.rehome)
         if self._asked is not None and self._asked[0] == same and not seen.calendar:
             return self._asked[1]
 
@@ -107,16 +107,18 @@ class Foresight:
         # The load of now, and the buckets until then.
         outlook = far[: 2 + int((middle + lead) // BUCKET) - int(now // BUCKET)]
         sure = max(load, announced + self._enough(outlook))
-        likely = self.calendar.upper(now, 2 * lead) + max((mean + again * off for mean, off in far), default=0.0)
+        likely = self.calendar.upper(now, 2 * lead) + max([mean + again * off for mean, off in far], default=0.0)
         need = self._servers(max(sure, likely))
-        soon = max(load, self.calendar.upper(now, BUCKET) + self._enough(outlook[:3])) - staying
+        soon = need
+        if not seen.rehome:
+            soon = self._servers(max(load, self.calendar.upper(now, BUCKET) + self._enough(outlook[:3])) - staying)
         why = (
             f"{load} streams, {sure:.0f} within {lead:.0f} s and {likely:.0f} within {2 * lead:.0f} s need {need}"
             f"{', frozen: a reading is missing' if blind else ''}"
         )
         if announced:
             outlook = [(mean + announced, deviation) for mean, deviation in outlook]
-        found = Need(need, load, lead, blind, why, outlook, self._servers(soon))
+        found = Need(need, load, lead, blind, why, outlook, soon)
         self._asked = None if seen.calendar else (same, found)
         return found
 

@@ -117,19 +117,19 @@ def test_meetings_of_eight_that_begin_on_the_hour_after_four_weeks_of_history(re
 
 
 def test_a_step_of_planner_and_world_costs_little_more_than_a_bare_loop():
-    trace = generate(Shape(weeks=2), seed=1)
-    took = []
-    for _ in range(2):
+    trace = generate(Shape(weeks=1), seed=1)
+    turns, total = 1_000_000, 0
+    tries = []
+    # Others at work on the machine only ever make it slower.
+    for _ in range(4):
         world, planner = World(trace, 64, Cloud(), 1, rehome=True), Foresight(Limits())
         started = time.process_time()
         world.run(planner.step)
-        took.append((time.process_time() - started) / trace.steps)
-    ours = min(took)
-    turns, total = 1_000_000, 0
-    started = time.process_time()
-    for turn in range(turns):
-        total += turn & 3
-    bare = (time.process_time() - started) / turns
+        between = time.process_time()
+        for turn in range(turns):
+            total += turn & 3
+        tries.append(((between - started) / trace.steps, (time.process_time() - between) / turns))
+    ours, bare = (min(each) for each in zip(*tries, strict=True))
     print(f"{ours * 1e6:.1f} us a step, {ours / bare:.0f} turns of a bare loop")
     assert ours / bare <= limit("captionsStepOfBareLoop")
 
