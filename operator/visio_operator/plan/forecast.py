@@ -38,6 +38,8 @@ _STEEPEST = 4.0
 """Times the usual load that a whole day is taken to be; what goes beyond is a deviation of the moment."""
 _NEAR = 12
 """Buckets around a quiet time that have to be quiet as well: an hour."""
+_AROUND_WEEKENDS = 6 * _NEAR
+"""The same of weekends, of which a month has eight days only: where few people come, a gap of hours is chance."""
 _QUIET_DAYS = {False: 15, True: 8}
 """Days of a kind, working days and weekends, that have to have been quiet."""
 
@@ -247,7 +249,7 @@ class Demand:
         self._means, self._own, self._shapes, self._quiet, self._parts = {}, {}, {}, {}, {}
 
     def _is_quiet(self, bucket: int) -> bool:
-        """Whether nobody ever came within two hours of this time on a day of this kind, in weeks enough to say so."""
+        """Whether nobody ever came around this time on a day of this kind, in weeks enough to say so."""
         place = bucket // _NEAR
         found = self._quiet.get(place)
         if found is None:
@@ -255,13 +257,14 @@ class Demand:
         return found
 
     def _seen_quiet(self, bucket: int) -> bool:
-        first = bucket // _NEAR * _NEAR - _NEAR
+        around = _AROUND_WEEKENDS if is_weekend(bucket) else _NEAR
+        first = bucket // _NEAR * _NEAR - around
         days = 0
         for back in range(1, WEEKS * 7):
             start = first - back * DAY
-            if is_weekend(start + _NEAR) != is_weekend(bucket):
+            if is_weekend(start + around) != is_weekend(bucket):
                 continue
-            values = [self._at(each) for each in range(start, start + 3 * _NEAR)]
+            values = [self._at(each) for each in range(start, start + 2 * around + _NEAR)]
             if any(value > 0 for value in values):
                 return False
             days += all(value == 0 for value in values)
