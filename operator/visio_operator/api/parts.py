@@ -240,6 +240,11 @@ class GpuPool(Model):
         None, description="Euros for one node and hour; unset is reported as unknown."
     )
 
+    @property
+    def known_as(self) -> str:
+        """What parts call it in their `pool`: its group, or its own name."""
+        return self.group or self.name
+
 
 class CalendarEntry(Model):
     """Announced meetings that need captions."""

@@ -41,7 +41,7 @@ def is_ip(text: str) -> bool:
 
 
 def _has_pool(spec: VisioDeploymentSpec, name: str | None) -> bool:
-    return name is None or any((pool.group or pool.name) == name for pool in spec.gpu_pools)
+    return name is None or any(pool.known_as == name for pool in spec.gpu_pools)
 
 
 def _kept_price(spec: VisioDeploymentSpec) -> float:

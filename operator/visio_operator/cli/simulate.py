@@ -50,8 +50,9 @@ policies:
   Knative windows       70 % over 60 s, panic at 200 %
   Jitsi steps           one server up at 80 %, one down below 30 %, 8 minutes apart
   static peak           the highest load of the whole trace, always
+  knows the streams     buys ahead for the streams that will come; its orders are late or fail as all others
   knows the future      the oracle
-The others spread new streams over all servers, and their streams stay where they are."""
+All but the planner and those who know spread new streams over all servers, and their streams stay where they are."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -152,7 +153,7 @@ def _study(arguments: argparse.Namespace, config: PlannerConfig, trace: Streams 
             history, limits = _history(arguments, trace), config.limits("captions")
             trace = replace(trace, calendar=config.calendar())
             lines, week, whole = compare(
-                entrants(limits, trace, history, moving), trace, limits, cloud, seed, history, tell
+                entrants(limits, trace, cloud, history, moving), trace, limits, cloud, seed, history, tell
             )
             study = replace(
                 study,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from visio_operator.api.parts import GpuPool
 
-from .observed import Observed, Pool
+from .observed import GpuNode, Observed, Pool
 from .pace import Pace
 
-_LONGEST = 6.0
+LONGEST = 6.0
 """Times `pace.hold` between two tries at most: from 5 to 30 minutes on a real cloud (facts/scaling.md D13). For as long
 a provider may say nothing.
 """
@@ -31,20 +31,21 @@ def raised_at(pool: GpuPool) -> str:
     return f"pool.{pool.name}.raisedAt"
 
 
-def back_off(pool: GpuPool, provider: Pool, observed: Observed, now: float, pace: Pace) -> BackOff:
+def back_off(
+    pool: GpuPool, provider: Pool, nodes: Sequence[GpuNode], observed: Observed, now: float, pace: Pace
+) -> BackOff:
     """Wait after an error with nodes missing, twice as long each time that it was in vain.
 
     An error from before the last order says nothing about it.
     """
     memory = observed.memory
-    nodes = [node for node in observed.nodes if node.pool == pool.name]
     lacking = provider.desired - sum(node.ready and node.gpus > 0 for node in nodes)
     if lacking <= 0:
         return BackOff(False, {})
     missing_since = f"pool.{pool.name}.missingSince"
     raised = memory.get(raised_at(pool))
     kept = {missing_since: memory.get(missing_since, now)} | ({} if raised is None else {raised_at(pool): raised})
-    silent = now - max(kept.values()) >= _LONGEST * pace.hold
+    silent = now - max(kept.values()) >= LONGEST * pace.hold
     missing = provider.desired - sum(node.ready for node in nodes)
     stale = raised is not None and 0 < provider.error_at < raised
     if missing <= 0 or not provider.error or stale:
@@ -53,4 +54,4 @@ def back_off(pool: GpuPool, provider: Pool, observed: Observed, now: float, pace
     began, length = memory.get(since, now), memory.get(wait, pace.hold)
     if now - began < length:
         return BackOff(True, {**kept, since: began, wait: length})
-    return BackOff(False, {**kept, since: now, wait: min(2 * length, _LONGEST * pace.hold)})
+    return BackOff(False, {**kept, since: now, wait: min(2 * length, LONGEST * pace.hold)})

@@ -20,7 +20,7 @@ _PRIOR_SECONDS = 600.0
 MARGIN = 45.0
 """Seconds that a start should be ahead of its limit: a decision comes every 30 s."""
 LATE_SHARE = 0.005
-"""Share of the jobs that may start late (issue on capacity: 99.5 % start in time)."""
+"""Share of the jobs that may start late (the project's target: 99.5 % start in time)."""
 _SOON = 60.0
 _PATIENCE = 2.0
 """Lead times that an idle server is kept while another job is likely before it could be bought again."""

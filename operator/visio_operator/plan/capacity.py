@@ -9,6 +9,7 @@ from visio_operator.api.spec import VisioDeploymentSpec
 
 from .captions import size_captions
 from .foresee import PartNeed, foresee_captions, foresee_transcription, settle
+from .inventory import Inventory, take_inventory
 from .observed import Observed
 from .pace import Pace
 from .planners import Planners
@@ -24,9 +25,10 @@ def size_gpus(spec: VisioDeploymentSpec, observed: Observed, planners: Planners,
     waiting in a meeting, recordings wait in a queue. `planners` learn from the snapshot.
     """
     groups = _groups(spec)
+    stock = take_inventory(observed)
     pool_of = _pool_of(spec)
     missing = {part: _missing(part, observed) for part in pool_of}
-    free = {name: _free(name, pools, pool_of, missing, observed, now, pace) for name, pools in groups.items()}
+    free = {name: _free(name, pools, pool_of, missing, stock, observed, now, pace) for name, pools in groups.items()}
     asked = {part: _FORESEE[part](spec, observed, planners, now, pace) for part in pool_of}
 
     parts = _parts(spec, asked, pool_of, free, observed, now, pace)
@@ -49,7 +51,7 @@ def size_gpus(spec: VisioDeploymentSpec, observed: Observed, planners: Planners,
             missing=sum(missing[part.part] for part in users),
             frozen=any(part.frozen for part in users),
         )
-        added = size_pools(pools, demand, observed, room, now, pace)
+        added = size_pools(pools, demand, stock, observed, room, now, pace)
         room -= sum(_added_cost(size, spec, observed) for size in added)
         sized += added
     both: tuple[PartSize | PoolSize, ...] = (*parts, *sized)
@@ -148,7 +150,7 @@ def _groups(spec: VisioDeploymentSpec) -> dict[str, list[tuple[int, GpuPool]]]:
     """The pools and their places in spec.gpuPools, by the name that parts know them by: their group's or their own."""
     found: dict[str, list[tuple[int, GpuPool]]] = {}
     for index, pool in enumerate(spec.gpu_pools):
-        found.setdefault(pool.group or pool.name, []).append((index, pool))
+        found.setdefault(pool.known_as, []).append((index, pool))
     return found
 
 
@@ -170,13 +172,14 @@ def _free(
     pools: list[tuple[int, GpuPool]],
     pool_of: Mapping[str, str],
     missing: Mapping[str, int],
+    stock: Inventory,
     observed: Observed,
     now: float,
     pace: Pace,
 ) -> int | None:
     parts = frozenset(part for part, name in pool_of.items() if name == key)
     coming = sum(missing[part] for part in parts)
-    return free_gpus([pool for _, pool in pools], parts, coming, observed, now, pace)
+    return free_gpus([pool for _, pool in pools], parts, coming, stock, observed, now, pace)
 
 
 def _missing(part: str, observed: Observed) -> int:

@@ -6,7 +6,6 @@ are first brought into that form.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -58,7 +57,8 @@ def foresee_captions(
     """Servers for the streams to come; with a missing reading the need is kept from falling by whoever applies it."""
     clock = pace.clock(now)
     live = [server for server in observed.captions if not server.terminating]
-    unread = [server.pod for server in live if slots_in_use(server, now, pace) is None]
+    used = {server.pod: slots_in_use(server, now, pace) for server in live}
+    unread = [server.pod for server in live if used[server.pod] is None]
     waiting = observed.captions_waiting
     frozen = ""
     if unread:
@@ -68,7 +68,9 @@ def foresee_captions(
     planner = planners.captions
     planner.limit(Limits(slots=spec.captions.slots_per_gpu, blocked_target=float(spec.capacity.blocked_target)))
     _grow(spec, planners, clock, pace)
-    born = [Born(s.pod, _born(s.node, s.created, observed, pace), s.ready) for s in live]
+    # A pod came of an order when its node is younger; where the node is not ours to see, the pod itself.
+    nodes = {node.name: node.created for node in observed.nodes}
+    born = [Born(s.pod, pace.clock(nodes.get(s.node, s.created)), s.ready) for s in live]
     coming = _coming("captions", born, planners, pace)
     ledger = planners.orders["captions"]
     servers = [
@@ -77,8 +79,8 @@ def foresee_captions(
             ordered=pace.clock(server.created),
             ready=True,
             cordoned=not server.serving,
-            used=slots_in_use(server, now, pace) or 0,
-            known=slots_in_use(server, now, pace) is not None,
+            used=used[server.pod] or 0,
+            known=used[server.pod] is not None,
         )
         # One that is starting on a node that was there before is no order, and has no streams.
         for server in live
@@ -117,27 +119,24 @@ def foresee_transcription(
         frozen = f"transcription: the queue could not be read for {pace.stale_after:.0f} s{cause}"
     planner = planners.transcription
     planner.limits = replace(planner.limits, start_within=seconds(spec.transcription.start_within))
-    born = [Born(w.pod, _born(w.node, w.created, observed, pace), w.ready) for w in live]
+    nodes = {node.name: node.created for node in observed.nodes}
+    born = [Born(w.pod, pace.clock(nodes.get(w.node, w.created)), w.ready) for w in live]
     coming = _coming("transcription", born, planners, pace)
     ledger = planners.orders["transcription"]
     busy = {worker.pod for worker in live if may_be_busy(worker)}
-    told = {worker.pod: worker.busy_since for worker in live}
-    planners.busy_since = {
-        pod: planners.busy_since.get(pod, clock if (at := told[pod]) is None else pace.clock(at)) for pod in busy
-    }
     servers = [
         Server(
             id=ledger.came.get(worker.pod, worker.pod),
             ordered=pace.clock(worker.created),
             ready=True,
             used=int(worker.pod in busy),
-            busy_for=clock - planners.busy_since[worker.pod] if worker.pod in busy else None,
+            busy_for=_busy_for(worker, clock, pace) if worker.pod in busy else None,
         )
         for worker in live
         if worker.pod not in ledger.starting
     ]
     if not frozen:
-        planners.wait_for(queue.waiting or 0, clock)
+        planners.wait_for((queue.waiting or 0) - len(queue.jobs), clock)
     jobs = _jobs(observed, planners, pace)
     orders = planner.step(Reading(now=clock, servers=[*servers, *coming], jobs=jobs, known=not frozen))
     wanted = len(servers) + len(coming) + orders.order - len(orders.cordon)
@@ -153,9 +152,12 @@ def _jobs(observed: Observed, planners: Planners, pace: Pace) -> list[Job]:
     told = [
         Job(job.id, pace.clock(job.since), typical if job.audio is None else job.audio) for job in observed.queue.jobs
     ]
-    # The oldest of those of which nothing is told waited first, whatever the others say.
-    untold = planners.waiting_since[: max(0, len(planners.waiting_since) - len(told))]
-    return [*told, *(Job(f"waiting-{number}", since, typical) for number, since in untold)]
+    return [*told, *(Job(f"waiting-{number}", since, typical) for number, since in planners.untold)]
+
+
+def _busy_for(worker: TranscriptionWorker, clock: float, pace: Pace) -> float:
+    """Seconds for which a worker has been at its job; none where it is unknown whether it has one."""
+    return 0.0 if worker.busy_since is None else max(0.0, clock - pace.clock(worker.busy_since))
 
 
 def settle(part: str, planners: Planners, missing: int, now: float, pace: Pace) -> None:
@@ -190,12 +192,6 @@ def _coming(part: str, born: list[Born], planners: Planners, pace: Pace) -> list
     # Kubernetes tells creation times in whole seconds.
     ledger.match(born, slack=pace.speed)
     return [Server(name, at) for name, at in ledger.waiting().items()]
-
-
-def _born(node: str, created: float, observed: Observed, pace: Pace) -> float:
-    """When the node of a pod was created; that of the pod where its node is not ours to see."""
-    known: Mapping[str, float] = {each.name: each.created for each in observed.nodes}
-    return pace.clock(known.get(node, created))
 
 
 def _calendar(spec: VisioDeploymentSpec, pace: Pace) -> tuple[Meeting, ...]:

@@ -29,10 +29,8 @@ class Planners:
     transcription: Batch = field(default_factory=lambda: Batch(Limits()))
     orders: dict[str, Ledger] = field(default_factory=lambda: {part: Ledger() for part in GPU_PART_NAMES})
     budget: Budget = field(default_factory=lambda: Budget(None))
-    busy_since: dict[str, float] = field(default_factory=dict)
-    """By transcription pod: since when it works."""
-    waiting_since: list[tuple[int, float]] = field(default_factory=list)
-    """Of recordings in the queue, the oldest first: a number and since when it waits."""
+    untold: list[tuple[int, float]] = field(default_factory=list)
+    """Of recordings in the queue whose messages tell nothing, the oldest first: a number and since when it waits."""
     arrivals: int = 0
     grown_until: float = 0.0
     """Up to when the waves of users are in the history."""
@@ -42,12 +40,12 @@ class Planners:
         return copy.deepcopy(self)
 
     def wait_for(self, count: int, now: float) -> None:
-        """Take in that so many recordings wait; the oldest ones are taken first."""
+        """Take in that so many recordings wait of which nothing is told; the oldest ones are taken first."""
         count = min(count, _JOBS)
-        del self.waiting_since[: max(0, len(self.waiting_since) - count)]
-        while len(self.waiting_since) < count:
+        del self.untold[: max(0, len(self.untold) - count)]
+        while len(self.untold) < count:
             self.arrivals += 1
-            self.waiting_since.append((self.arrivals, now))
+            self.untold.append((self.arrivals, now))
 
     def state(self) -> dict[str, Any]:
         """What a restart must not lose, as plain JSON: some 20 kB."""

@@ -8,11 +8,12 @@ brought back before any is bought.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from visio_operator.api.parts import GpuPool
 
-from .backoff import back_off, raised_at
+from .backoff import LONGEST, BackOff, back_off, raised_at
+from .inventory import GpuPod, Inventory
 from .observed import GpuNode, Observed, Pool
 from .pace import Pace
 from .plan import NodeMark, PoolPlan
@@ -21,18 +22,6 @@ from .providers import abilities_of, two_writers, where_to_look
 from .reasons import Reason
 from .shares import Shares, View, share
 from .sizing import Limit, PoolSize, hold_before_shrinking
-
-
-@dataclass(frozen=True)
-class GpuPod:
-    """A pod of a GPU part, in what matters to its node."""
-
-    pod: str
-    part: str
-    node: str
-    terminating: bool
-    over: bool = False
-    """It has left the Service and carries nothing any more, so that it may go with its node."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +44,13 @@ class Demand:
         return sum(self.wanted.values())
 
 
-def gpu_pods(observed: Observed) -> tuple[GpuPod, ...]:
-    """All pods of GPU parts, those on their way out too."""
-    servers = (
-        GpuPod(s.pod, "captions", s.node, s.terminating, over=s.terminating and s.used == 0) for s in observed.captions
-    )
-    workers = (GpuPod(w.pod, "transcription", w.node, w.terminating) for w in observed.transcribers)
-    return (*servers, *workers)
-
-
-def trusted_nodes(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> list[GpuNode]:
+def trusted_nodes(pool: GpuPool, stock: Inventory, observed: Observed, now: float, pace: Pace) -> list[GpuNode]:
     """The nodes of a pool that may be put to new use.
 
     After a pool was lowered the provider is taking nodes away, and nobody knows which: those that existed then are left
     alone until the pool has its size, or `pace.removal` seconds have passed.
     """
-    nodes = [node for node in observed.nodes if node.pool == pool.name]
+    nodes = list(stock.nodes_of(pool.name))
     provider = observed.pools.get(pool.name)
     if provider is None or pool.provider == "none":
         return nodes
@@ -88,16 +68,22 @@ def trusted_nodes(pool: GpuPool, observed: Observed, now: float, pace: Pace) -> 
 
 
 def free_gpus(
-    pools: Sequence[GpuPool], parts: frozenset[str], missing: int, observed: Observed, now: float, pace: Pace
+    pools: Sequence[GpuPool],
+    parts: frozenset[str],
+    missing: int,
+    stock: Inventory,
+    observed: Observed,
+    now: float,
+    pace: Pace,
 ) -> int | None:
     """GPUs of a group on which a new pod could start at once; None when the nodes are somebody else's business."""
     if any(pool.provider == "none" for pool in pools):
         return None
-    nodes = [node for pool in pools for node in trusted_nodes(pool, observed, now, pace)]
+    nodes = [node for pool in pools for node in trusted_nodes(pool, stock, observed, now, pace)]
     usable = [node for node in nodes if node.ready and node.gpus > 0 and not node.cordoned]
     names = {node.name for node in usable}
-    pods = gpu_pods(observed)
-    taken = sum(pod.node in names or (not pod.node and pod.part in parts and not pod.terminating) for pod in pods)
+    taken = sum(pod.node in names for pool in pools for pod in stock.pods_of(pool.name))
+    taken += sum(pod.part in parts and not pod.terminating for pod in stock.unplaced)
     return max(0, sum(node.gpus for node in usable) - taken - missing)
 
 
@@ -111,11 +97,18 @@ def larger_than_needed(pool: GpuPool, observed: Observed, now: float, pace: Pace
 
 
 def size_pools(
-    pools: Sequence[tuple[int, GpuPool]], demand: Demand, observed: Observed, room: float, now: float, pace: Pace
+    pools: Sequence[tuple[int, GpuPool]],
+    demand: Demand,
+    stock: Inventory,
+    observed: Observed,
+    room: float,
+    now: float,
+    pace: Pace,
 ) -> list[PoolSize]:
     """Size the pools of one group, each with its place in spec.gpuPools; `room` is what new nodes may cost an hour."""
     sizes: list[PoolSize] = []
-    ours: list[tuple[int, GpuPool, Pool]] = []
+    ours: list[_Pool] = []
+    coming = [pod for pod in stock.unplaced if pod.part in demand.wanted]
     for index, pool in pools:
         provider = observed.pools.get(pool.name)
         if pool.provider == "none" or provider is None:
@@ -125,112 +118,101 @@ def size_pools(
             line = f"pool {pool.name}: not touched: {foreign.message}"
             sizes.append(PoolSize(limits=(foreign,), trace=(line,)))
         else:
-            ours.append((index, pool, provider))
+            nodes = stock.nodes_of(pool.name)
+            pods = [pod for pod in stock.pods_of(pool.name) if not pod.over]
+            ours.append(_Pool(index, pool, provider, nodes, pods, back_off(pool, provider, nodes, observed, now, pace)))
     if not ours:
         return sizes
 
-    group = _Group(tuple(pool.name for _, pool, _ in ours), demand, observed, now, pace)
-    backed_off = {pool.name: back_off(pool, provider, observed, now, pace) for _, pool, provider in ours}
-    views = [
-        View(pool, provider.desired, group.occupied(pool.name), blocked=backed_off[pool.name].blocked)
-        for _, pool, provider in ours
-    ]
-    least = sum(pool.min for _, pool, _ in ours)
-    need = max(max(demand.total, demand.floor) + group.kept + group.closed, least)
+    views = [View(one.spec, one.provider.desired, one.occupied, one.back_off.blocked) for one in ours]
+    least = sum(one.spec.min for one in ours)
+    kept, closed = sum(one.kept for one in ours), sum(one.closed for one in ours)
+    need = max(max(demand.total, demand.floor) + kept + closed, least)
     fewest = max(need - max(demand.total - max(demand.at_least, demand.floor), 0), least)
     shares, smallest = share(need, views, room), share(fewest, views, room)
-    for _, pool, provider in ours:
-        sized = _size_pool(
-            pool, provider, group, shares.nodes[pool.name], smallest.nodes[pool.name], alone=len(ours) == 1
-        )
-        errors = tuple(
-            _errors(pool, provider, sized.plan.desired if sized.plan else 0, group, backed_off[pool.name].stuck)
-        )
-        sizes.append(
-            replace(
-                sized,
-                limits=(*sized.limits, *errors),
-                memory={**sized.memory, **backed_off[pool.name].memory},
-            )
-        )
-    return [*sizes, PoolSize(limits=tuple(_limits(ours, need, shares, demand, observed)))]
+    alone = len(ours) == 1
+    for one in ours:
+        wanted, enough = shares.nodes[one.spec.name], smallest.nodes[one.spec.name]
+        sizes.append(_size_pool(one, wanted, enough, demand, coming, stock, observed, now, pace, alone=alone))
+    return [*sizes, PoolSize(limits=tuple(_limits(ours, need, shares, demand)))]
 
 
 @dataclass(frozen=True)
-class _Group:
-    """What pools of a group have in common."""
+class _Pool:
+    """One pool that is ours to size."""
 
-    names: tuple[str, ...]
-    demand: Demand
-    observed: Observed
-    now: float
-    pace: Pace
+    index: int
+    """Its place in spec.gpuPools."""
+    spec: GpuPool
+    provider: Pool
+    nodes: Sequence[GpuNode]
+    pods: Sequence[GpuPod]
+    """Pods of ours that need their nodes."""
+    back_off: BackOff
 
-    def nodes(self, pool: str) -> list[GpuNode]:
-        """The nodes of one pool."""
-        return [node for node in self.observed.nodes if node.pool == pool]
-
-    def pods(self, pool: str) -> list[GpuPod]:
-        """Pods on nodes of one pool, and those without a node that may come to it."""
-        names = {node.name for node in self.nodes(pool)}
-        return [
-            pod
-            for pod in gpu_pods(self.observed)
-            if not pod.over and (pod.node in names or (not pod.node and pod.part in self.demand.wanted))
-        ]
-
-    def occupied(self, pool: str) -> int:
-        """Nodes of one pool with pods of ours."""
-        return len({pod.node for pod in self.pods(pool) if pod.node})
+    @property
+    def occupied(self) -> int:
+        """Nodes with pods of ours."""
+        return len({pod.node for pod in self.pods})
 
     @property
     def kept(self) -> int:
         """Nodes of transcription workers on their way out: they finish a recording first, while captions servers,
         empty by then, go in seconds.
         """
-        nodes = {node.name for name in self.names for node in self.nodes(name)}
-        leaving = (pod for pod in gpu_pods(self.observed) if pod.terminating and pod.part == "transcription")
-        return len({pod.node for pod in leaving if pod.node in nodes})
+        return len({pod.node for pod in self.pods if pod.terminating and pod.part == "transcription"})
 
     @property
     def closed(self) -> int:
         """Nodes that somebody else cordoned and that carry no pod of ours: they exist and are of no use."""
-        return sum(map(self.closed_in, self.names))
-
-    def closed_in(self, pool: str) -> int:
-        """Those of one pool."""
-        with_pods = {pod.node for pod in self.pods(pool) if not pod.terminating}
-        return sum(
-            node.cordoned and not node.cordoned_by_us and node.name not in with_pods for node in self.nodes(pool)
-        )
+        with_pods = {pod.node for pod in self.pods if not pod.terminating}
+        return sum(node.cordoned and not node.cordoned_by_us and node.name not in with_pods for node in self.nodes)
 
 
-def _size_pool(pool: GpuPool, provider: Pool, group: _Group, need: int, fewest: int, *, alone: bool) -> PoolSize:
-    demand, observed, now, pace = group.demand, group.observed, group.now, group.pace
-    nodes, pods = group.nodes(pool.name), group.pods(pool.name)
-    size = _desired(pool, provider, need, fewest, nodes, pods, group, alone)
-    desired, memory, note = size.desired, size.memory, size.note
-    marks: tuple[NodeMark, ...] = ()
+def _size_pool(
+    one: _Pool,
+    need: int,
+    fewest: int,
+    demand: Demand,
+    coming: Sequence[GpuPod],
+    stock: Inventory,
+    observed: Observed,
+    now: float,
+    pace: Pace,
+    *,
+    alone: bool,
+) -> PoolSize:
+    pool, provider = one.spec, one.provider
+    placing = bool(demand.missing or coming)
+    size = _desired(one, need, fewest, demand, observed, now, pace, placing=placing, alone=alone)
+    desired, memory = size.desired, size.memory
     # Nodes of a pool that is being lowered are of no use: any of them may be the one that goes.
-    trusted = [] if desired < provider.desired else trusted_nodes(pool, observed, now, pace)
-    marks = _marks(need - group.closed_in(pool.name), nodes, pods, trusted, demand, memory, pool)
+    trusted = [] if desired < provider.desired else trusted_nodes(pool, stock, observed, now, pace)
+    lasting = _less(pool) in memory and not demand.frozen and not placing
+    marks = _marks(need - one.closed, one, trusted, lasting=lasting)
     if desired < provider.desired and not abilities_of(pool, provider).chooses_victim:
         memory = {**memory, _lowered_at(pool): now, _lowered_to(pool): float(desired)}
     else:
-        memory = {**memory, **_still_lowering(pool, nodes, provider, observed)}
-    if desired > provider.desired:
-        memory = {**memory, raised_at(pool): now}
+        memory = {**memory, **_still_lowering(one, observed)}
+    raised = {raised_at(pool): now} if desired > provider.desired else {}
     plan = PoolPlan(
         pool.name, pool.provider, desired, min(pool.min, desired), max(pool.max, desired), victims=size.victims
     )
-    ready = sum(node.ready and node.gpus > 0 for node in nodes)
-    ordered = max(0, provider.desired - len(nodes))
+    ready = sum(node.ready and node.gpus > 0 for node in one.nodes)
+    ordered = max(0, provider.desired - len(one.nodes))
     trace = (
         f"pool {pool.name}: need {need} ({_worded(demand.wanted)}, min {pool.min}, max {pool.max}),"
-        f" {len(nodes)} nodes, {ready} with GPU, {ordered} on order, desired {provider.desired} -> {desired}{note}",
+        f" {len(one.nodes)} nodes, {ready} with GPU, {ordered} on order,"
+        f" desired {provider.desired} -> {desired}{size.note}",
         *(f"node {mark.node}: {'cordon, not needed' if mark.cordon else 'back in use'}" for mark in marks),
     )
-    return PoolSize(plan=plan, nodes=marks, memory=memory, trace=trace)
+    return PoolSize(
+        plan=plan,
+        nodes=marks,
+        limits=tuple(_errors(one, desired, pace)),
+        memory={**memory, **one.back_off.memory, **raised},
+        trace=trace,
+    )
 
 
 def _lowered_at(pool: GpuPool) -> str:
@@ -271,101 +253,84 @@ class _Size:
 
 
 def _desired(
-    pool: GpuPool,
-    provider: Pool,
+    one: _Pool,
     need: int,
     fewest: int,
-    nodes: list[GpuNode],
-    pods: list[GpuPod],
-    group: _Group,
+    demand: Demand,
+    observed: Observed,
+    now: float,
+    pace: Pace,
+    *,
+    placing: bool,
     alone: bool,
 ) -> _Size:
     """What is ordered counts from the order on."""
-    demand, current = group.demand, provider.desired
+    current = one.provider.desired
     if need > current:
         return _Size(need, {})
     # The pool's hold runs beside those of its parts, not after them.
-    hold = min(group.pace.hold, group.pace.gpu_hold)
-    held = hold_before_shrinking(_less(pool), current, fewest, group.observed.memory, group.now, hold)
+    hold = min(pace.hold, pace.gpu_hold)
+    held = hold_before_shrinking(_less(one.spec), current, fewest, observed.memory, now, hold)
     if held.size >= current or need == current:
         return _Size(current, held.memory, held.note)
     if demand.frozen:
         return _Size(current, held.memory, f", kept {current}: a signal is missing")
-    placing = demand.missing or any(not pod.node for pod in pods)
-    if provider.obeys_marks and not placing:
-        return _by_marks(current, need, nodes, pods, provider, held.memory)
+    if one.provider.obeys_marks and not placing:
+        return _by_marks(one, need, held.memory)
     # In a group the load may live on other pools; then nothing can come to this one while its nodes are closed.
-    exposed = demand.at_least > 0 if alone else any(not node.cordoned for node in nodes)
-    if pods or placing or exposed:
-        names = ", ".join(sorted(pod.pod for pod in pods)[:3]) or "a pod that is about to start"
+    exposed = demand.at_least > 0 if alone else any(not node.cordoned for node in one.nodes)
+    if one.pods or placing or exposed:
+        names = ", ".join(sorted(pod.pod for pod in one.pods)[:3]) or "a pod that is about to start"
         note = f", kept {current}: the provider chooses, and might take the node of {names}"
         return _Size(current, held.memory, note)
     return _Size(need, held.memory, ", lowered: no pod is left on its nodes")
 
 
-def _by_marks(
-    current: int,
-    need: int,
-    nodes: list[GpuNode],
-    pods: list[GpuPod],
-    provider: Pool,
-    memory: Mapping[str, float],
-) -> _Size:
+def _by_marks(one: _Pool, need: int, memory: Mapping[str, float]) -> _Size:
     """Where the provider takes marked machines first: mark closed and empty nodes, lower by those seen marked."""
-    with_pods = {pod.node for pod in pods}
-    empty = [node for node in nodes if node.cordoned and node.cordoned_by_us and node.name not in with_pods]
+    current, marked = one.provider.desired, one.provider.marked
+    with_pods = {pod.node for pod in one.pods}
+    empty = [node for node in one.nodes if node.cordoned and node.cordoned_by_us and node.name not in with_pods]
     victims = tuple(node.name for node in sorted(empty, key=lambda node: -node.created)[: current - need])
-    going = sum(name in provider.marked for name in victims)
-    wrong = provider.marked & with_pods
+    going = sum(name in marked for name in victims)
     note = f", {len(victims)} closed and empty, {going} of them marked"
-    return _Size(current if wrong else current - going, memory, note, victims)
+    return _Size(current if marked & with_pods else current - going, memory, note, victims)
 
 
-def _still_lowering(pool: GpuPool, nodes: list[GpuNode], provider: Pool, observed: Observed) -> dict[str, float]:
+def _still_lowering(one: _Pool, observed: Observed) -> dict[str, float]:
     """What to remember of a pool that was lowered and has not reached its size yet."""
+    pool, nodes = one.spec, one.nodes
     at, size = observed.memory.get(_lowered_at(pool)), observed.memory.get(_lowered_to(pool))
     if at is None or size is None:
         return {}
-    reached = sum(node.created <= at for node in nodes) <= size and len(nodes) <= provider.desired
+    reached = sum(node.created <= at for node in nodes) <= size and len(nodes) <= one.provider.desired
     return {} if reached else {_lowered_at(pool): at, _lowered_to(pool): size}
 
 
-def _marks(
-    need: int,
-    nodes: list[GpuNode],
-    pods: list[GpuPod],
-    trusted: list[GpuNode],
-    demand: Demand,
-    memory: Mapping[str, float],
-    pool: GpuPool,
-) -> tuple[NodeMark, ...]:
+def _marks(need: int, one: _Pool, trusted: list[GpuNode], *, lasting: bool) -> tuple[NodeMark, ...]:
     """Cordon empty nodes that are too many for long enough; bring ours back before any is bought. `need` counts nodes
     that are open for pods.
     """
-    usable = [node for node in nodes if not node.cordoned]
+    usable = [node for node in one.nodes if not node.cordoned]
     if need > len(usable):
         ours = [node for node in trusted if node.cordoned and node.cordoned_by_us]
         back = sorted(ours, key=lambda node: (not node.ready, node.gpus == 0, node.created))
         return tuple(NodeMark(node.name, cordon=False) for node in back[: need - len(usable)])
-    lasting = _less(pool) in memory and not demand.frozen
-    placing = demand.missing or any(not pod.node for pod in pods)
-    if not lasting or placing:
+    if not lasting:
         return ()
-    with_pods = {pod.node for pod in pods}
+    with_pods = {pod.node for pod in one.pods}
     empty = sorted((node for node in usable if node.name not in with_pods), key=lambda node: -node.created)
     return tuple(NodeMark(node.name, cordon=True) for node in empty[: len(usable) - need])
 
 
-def _limits(
-    ours: Sequence[tuple[int, GpuPool, Pool]], need: int, shares: Shares, demand: Demand, observed: Observed
-) -> Iterator[Limit]:
+def _limits(ours: Sequence[_Pool], need: int, shares: Shares, demand: Demand) -> Iterator[Limit]:
     """Why the group has fewer nodes than it needs."""
-    index, first, _ = ours[0]
+    first = ours[0].spec
     if shares.beyond_max and len(ours) == 1:
-        message = f"pool {first.name} needs {need} nodes, spec.gpuPools[{index}].max is {first.max}; raise it"
+        message = f"pool {first.name} needs {need} nodes, spec.gpuPools[{ours[0].index}].max is {first.max}; raise it"
         yield Limit(Reason.MAXIMUM_REACHED, message)
     elif shares.beyond_max:
-        most = sum(pool.max for _, pool, _ in ours)
+        most = sum(one.spec.max for one in ours)
         message = f"group {first.group} needs {need} nodes, its {len(ours)} pools may have {most} together; add a pool"
         yield Limit(Reason.MAXIMUM_REACHED, message)
     if shares.beyond_budget:
@@ -373,12 +338,14 @@ def _limits(
         yield Limit(Reason.BUDGET_SPENT, f"{message} of spec.capacity.budgetPerDay today; raise it, or wait")
 
 
-def _errors(pool: GpuPool, provider: Pool, desired: int, group: _Group, stuck: int) -> Iterator[Limit]:
+def _errors(one: _Pool, desired: int, pace: Pace) -> Iterator[Limit]:
+    name, provider, stuck = one.spec.name, one.provider, one.back_off.stuck
     # The provider keeps its last error after it is over; only while nodes are missing it means anything.
-    if provider.error and sum(node.ready for node in group.nodes(pool.name)) < desired:
+    if provider.error and sum(node.ready for node in one.nodes) < desired:
         reason, next_step = read_error(provider.error)
-        yield Limit(reason, f"pool {pool.name}: the provider says: {provider.error[:200]}; {next_step}")
+        yield Limit(reason, f"pool {name}: the provider says: {provider.error[:200]}; {next_step}")
     elif stuck:
-        message = f"pool {pool.name}: {stuck} of {provider.desired} nodes have had no GPU for half an hour"
+        minutes = f"{LONGEST * pace.hold / 60:.0f} minutes"
+        message = f"pool {name}: {stuck} of {provider.desired} nodes have had no GPU for {minutes}"
         paid = "what was allocated and never attached is paid for"
-        yield Limit(Reason.NODES_STUCK, f"{message}, and nothing says why; {where_to_look(pool)}: {paid}")
+        yield Limit(Reason.NODES_STUCK, f"{message}, and nothing says why; {where_to_look(one.spec)}: {paid}")

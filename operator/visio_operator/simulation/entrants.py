@@ -6,14 +6,19 @@ from visio_operator.plan.foresight import Foresight
 from visio_operator.plan.servers import Limits
 
 from .baselines import learn_office, office_hours, static_peak, steps, two_windows, utilization
+from .cloud import Cloud
 from .compare import Entrant
+from .oracle import clairvoyant, usual_insight
 from .trace import Streams
 
+FORESEES = "knows the streams"
 
-def entrants(limits: Limits, trace: Streams, history: int, moving: bool) -> list[Entrant]:
-    """The planner first. The others have least-connections routing and streams that stay, as they come.
 
-    The static peak alone looks at the whole trace; the cron window is learned from the `history` steps.
+def entrants(limits: Limits, trace: Streams, cloud: Cloud, history: int, moving: bool) -> list[Entrant]:
+    """The planner first. The others have least-connections routing and streams that stay, as they come; only who knows
+    the streams to come has what the planner has, and the same orders that are late or fail.
+
+    The static peak looks at the whole trace, too; the cron window is learned from the `history` steps.
     """
     offered = trace.offered()
     office = learn_office(offered[:history], trace.start, limits, 0.6)
@@ -25,4 +30,5 @@ def entrants(limits: Limits, trace: Streams, history: int, moving: bool) -> list
         Entrant("Knative windows", two_windows(limits)),
         Entrant("Jitsi steps", steps(limits)),
         Entrant("static peak", static_peak(limits, max(offered))),
+        Entrant(FORESEES, clairvoyant(trace, limits.slots, cloud, usual_insight(moving)), moving, spread=False),
     ]

@@ -111,9 +111,14 @@ def cheapest_clairvoyant(
     return min(runs, key=lambda figures: figures.waited_share)
 
 
+def usual_insight(rehome: bool) -> Insight:
+    """One of the middle of those that are tried."""
+    return Insight(ahead=1.8, spare=1, keep=1.0, stays=0.0 if rehome else Insight.stays)
+
+
 def insights(rehome: bool) -> list[Insight]:
     """The settings that are tried."""
-    stays = 0.0 if rehome else 0.3
+    stays = 0.0 if rehome else Insight.stays
     return [Insight(*each, stays) for each in product((1.4, 1.8, 2.2), (1, 2), (1.0, 1.5))]
 
 

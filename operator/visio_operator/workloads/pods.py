@@ -85,7 +85,7 @@ def _pod_spec(site: Site, pod: Pod) -> Manifest:
         "containers": [_overridden(main, inherited, override), *others],
     }
     placed = _override(site, pod.placed_like or pod.part)
-    pools = [each.name for each in site.spec.gpu_pools if pod.pool and pod.pool in (each.group, each.name)]
+    pools = sorted(each.name for each in site.spec.gpu_pools if pod.pool == each.known_as)
     of_pool = {POOL_LABEL: pod.pool} if pod.pool and pools in ([pod.pool], []) else {}
     selected = {**of_pool, **(placed.node_selector if placed else {})}
     tolerated = [{"key": GPU, "operator": "Exists"}] if pod.pool else []
@@ -110,7 +110,7 @@ def _pod_spec(site: Site, pod: Pod) -> Manifest:
             ]
         }
     if pools and not of_pool:
-        term = {"matchExpressions": [{"key": POOL_LABEL, "operator": "In", "values": sorted(pools)}]}
+        term = {"matchExpressions": [{"key": POOL_LABEL, "operator": "In", "values": pools}]}
         affinity["nodeAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
     if affinity:
         spec["affinity"] = affinity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_world import LADDER, NOW, a_spec, condition, with_captions
 
+from live import limit
 from visio_operator.api.parts import GpuPool
 from visio_operator.plan.decide import decide
 from visio_operator.plan.observed import Observed
@@ -143,6 +145,36 @@ def test_shares_keep_every_limit_and_lose_no_node(need: int, views: list[View], 
         assert held + shares.beyond_max + shares.beyond_budget >= need
     if held > need:
         assert not any(added > 0 for added in bought.values())
+
+
+def test_a_server_that_somebody_deleted_keeps_its_node_and_one_that_we_emptied_does_not() -> None:
+    nodes = (a_node("node-x", pool="a"), a_node("node-y", pool="b", cordoned=True))
+    for serving, want in ((True, (1, 1, 0)), (False, (1, 0, 0))):
+        going = a_server("y", 0, terminating=True, serving=serving)
+        seen = world(a_server("x", 3), going, replicas=1, desired=(1, 1, 0), nodes=nodes, memory=HELD)
+        assert sizes(grouped(seen)) == want
+
+
+def _seconds_for(servers: int) -> float:
+    """Processor time of a decision about so many servers in 16 pools, the best of five."""
+    names = [f"p{index}" for index in range(16)]
+    pools = [{"name": name, "group": "gpus", "provider": "oks", "max": 500} for name in names]
+    spec = a_spec(**with_captions(pool="gpus", max=500) | {"gpuPools": pools})
+    live = [a_server(f"s{index}", index % 10) for index in range(servers)]
+    nodes = tuple(a_node(f"node-s{index}", pool=names[index % 16]) for index in range(servers))
+    seen = a_world(*live, nodes=nodes, pools={name: a_pool(servers // 16 + 1, name=name) for name in names})
+    took = []
+    for _ in range(5):
+        started = time.process_time()
+        decide(spec, seen, NOW, LADDER)
+        took.append(time.process_time() - started)
+    return min(took)
+
+
+def test_a_decision_grows_with_the_servers_and_not_with_their_square() -> None:
+    ratio = _seconds_for(1000) / _seconds_for(250)
+    print(f"{ratio:.1f} times as long for four times the servers")
+    assert ratio <= limit("decisionGrowth")
 
 
 @dataclass

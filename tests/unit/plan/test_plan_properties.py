@@ -137,6 +137,11 @@ def test_replicas_are_lowered_only_where_the_pods_that_go_are_empty_and_out_of_s
                 assert pod.busy is False or not pod.node
 
 
+def is_over(pod: Any) -> bool:
+    """A captions server that was closed first, carries nothing and is on its way out already."""
+    return isinstance(pod, CaptionsServer) and pod.terminating and not pod.serving and pod.used == 0
+
+
 @settings(max_examples=400, deadline=None)
 @given(situations())
 def test_pools_keep_the_providers_rule_and_shrink_only_without_pods(situation: tuple[Any, Observed, Plan]) -> None:
@@ -149,7 +154,7 @@ def test_pools_keep_the_providers_rule_and_shrink_only_without_pods(situation: t
         assert pool.desired <= max(limit, current)
         if pool.desired < current:
             on_pool = {node.name for node in world.nodes if node.pool == pool.name}
-            assert not [pod for pod in pods if pod.node in on_pool]
+            assert all(is_over(pod) for pod in pods if pod.node in on_pool)
     for mark in plan.nodes:
         node = next(node for node in world.nodes if node.name == mark.node)
         assert node.cordoned != mark.cordon
