@@ -149,11 +149,13 @@ def healthy_plan(site: Site) -> Plan:
     """A plan in which every gate is open and GPU parts have their minimum."""
     spec = site.spec
     floors = {"captions": spec.captions.min, "transcription": spec.transcription.min}
+    of = release(spec)
     parts = {
-        part: PartPlan(part, floors[part] if part in GPU_PARTS else fixed_size(spec, part)) for part in part_set(spec)
+        part: PartPlan(part, floors[part] if part in GPU_PARTS else fixed_size(spec, part))
+        for part in part_set(spec, of.settings)
     }
     return Plan(
-        release=release(spec),
+        release=of,
         parts=parts,
         secrets=secret_needs(site.name, spec),
         connections=connections_digest(spec, {}),

@@ -60,8 +60,8 @@ def get(lab: Any, kind: str, name: str, namespace: str | None = None) -> dict[st
     return json.loads(text) if text.strip() else None
 
 
-def items(lab: Any, kinds: str, namespace: str, selector: str = "") -> list[dict[str, Any]]:
-    extra = ["-l", selector] if selector else []
+def items(lab: Any, kinds: str, namespace: str, selector: str = "", fields: str = "") -> list[dict[str, Any]]:
+    extra = [*(["-l", selector] if selector else []), *(["--field-selector", fields] if fields else [])]
     return json.loads(lab.kubectl("get", kinds, "--namespace", namespace, "-o", "json", *extra))["items"]
 
 
@@ -96,14 +96,20 @@ def condition(lab: Any, namespace: str, kind: str, name: str = "visio") -> dict[
     return {}
 
 
-def eventually(what: str, check: Callable[[], Any], timeout: float = 20.0, every: float = 0.25) -> Any:
-    """Wait until `check()` gives something true, and return it."""
+def eventually(
+    what: str,
+    check: Callable[[], Any],
+    timeout: float = 20.0,
+    every: float = 0.25,
+    shown: Callable[[], Any] = lambda: "nothing more is known",
+) -> Any:
+    """Wait until `check()` gives something true, and return it; else the failure tells what `shown()` gives."""
     end = time.monotonic() + timeout
     while True:
         result = check()
         if result:
             return result
-        assert time.monotonic() < end, f"not within {timeout:.0f} s: {what}"
+        assert time.monotonic() < end, f"not within {timeout:.0f} s: {what}; {shown()}"
         time.sleep(every)
 
 
@@ -158,3 +164,13 @@ def intent(item: dict[str, Any]) -> dict[str, Any]:
 def _without_controller_labels(template: dict[str, Any]) -> dict[str, Any]:
     labels = template.get("metadata", {}).get("labels", {})
     return {**template, "metadata": {"labels": {k: v for k, v in labels.items() if "controller-uid" not in k}}}
+
+
+def changes(lab: Any, namespace: str, since: float, user: str) -> list[tuple[str, str, str]]:
+    """Resource, name and subresource of what a user wrote in a namespace since a unix time; events are no state."""
+    references = [entry["objectRef"] for entry in writes(lab, since, user)]
+    return [
+        (one["resource"], one.get("name", ""), one.get("subresource", ""))
+        for one in references
+        if one.get("namespace") == namespace and one["resource"] != "events"
+    ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import live
 from visio_lab.front_door import certificate_secret, public_ca_configmap
+from visio_lab.operator_process import make_namespace
 
 
 def deployment(
@@ -23,3 +26,15 @@ def deployment(
 
     documents = live.deployment(example, namespace, change=trust)
     return [one for one in documents if one["metadata"]["name"] != "visio-tls"]
+
+
+@contextmanager
+def small_platform(lab: Any, prefix: str, change: Callable[[dict[str, Any]], None]) -> Iterator[str]:
+    """The smallest example, Ready in a namespace of its own, which goes afterwards."""
+    namespace = f"{prefix}-{time.monotonic_ns()}"
+    make_namespace(lab, namespace)
+    live.apply(lab, deployment(lab, "minimal.yaml", namespace, change))
+    live.wait_ready(lab, namespace, timeout=240)
+    yield namespace
+    lab.kubectl("delete", "vd", "visio", "--namespace", namespace, "--timeout=60s", check=False)
+    lab.kubectl("delete", "namespace", namespace, "--wait=false", check=False)

@@ -20,6 +20,11 @@ class Metrics:
             "Streams without a server that wait for a free slot.",
             registry=self.registry,
         )
+        self.longest_wait = Gauge(
+            "visio_captions_longest_wait_seconds",
+            "Seconds that the stream which waits longest for a free slot has waited; 0 when none waits.",
+            registry=self.registry,
+        )
         self.lag = Gauge(
             "visio_captions_lag_seconds",
             "Audio that no server has heard yet, of the stream that has most of it.",

@@ -7,8 +7,20 @@ import bisect
 import itertools
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from visio_captions.servers import Server
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A stream in the line."""
+
+    ticket: int
+    turn: asyncio.Future[Server]
+    served: bool
+    since: float
+    """When it began to be without a server, by the monotonic clock."""
 
 
 class Placement:
@@ -18,12 +30,16 @@ class Placement:
         self.servers: dict[str, Server] = {}
         self._left: dict[str, Server] = {}
         self._tickets = itertools.count()
-        self._line: list[tuple[int, asyncio.Future[Server], bool]] = []
+        self._line: list[_Place] = []
 
     @property
     def waiting(self) -> int:
         """Streams without a server, for which none has a free slot now."""
-        return sum(not served for _, _, served in self._line)
+        return sum(not place.served for place in self._line)
+
+    def longest_wait(self, now: float) -> float:
+        """Seconds that the longest of them has waited until `now` of the monotonic clock; 0 when nobody waits."""
+        return max((now - place.since for place in self._line if not place.served), default=0.0)
 
     def ticket(self) -> int:
         """A place in the line; a stream keeps it when a server refuses it, so nobody overtakes it."""
@@ -41,20 +57,21 @@ class Placement:
         for server in self._left.values():
             server.serving = False
 
-    async def reserve(self, ticket: int, served: bool = False) -> Server:
+    async def reserve(self, ticket: int, since: float, served: bool = False) -> Server:
         """Wait in the order of tickets for a slot and reserve it; the caller reports what became of it.
 
-        `served` says that the stream has a server meanwhile: nobody waits for its words, and it counts as no demand.
+        `since` is when the stream began to be without a server. `served` says that it has one meanwhile: nobody waits
+        for its words, and it counts as no demand.
         """
         turn: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
-        bisect.insort(self._line, (ticket, turn, served), key=lambda entry: entry[0])
+        bisect.insort(self._line, _Place(ticket, turn, served, since), key=lambda place: place.ticket)
         self.dispatch()
         try:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 turn.result().abandoned()
-            self._line = [entry for entry in self._line if entry[1] is not turn]
+            self._line = [place for place in self._line if place.turn is not turn]
             self.dispatch()
             raise
 
@@ -62,7 +79,7 @@ class Placement:
         """Give free slots to those who wait; to be called whenever a slot may have become free."""
         now = time.monotonic()
         while self._line and (server := self._fullest(now)) is not None:
-            _, turn, _ = self._line.pop(0)
+            turn = self._line.pop(0).turn
             if not turn.done():
                 server.reserve()
                 turn.set_result(server)

@@ -72,6 +72,7 @@ class Proxy:
         self._streams: set[Stream] = set()
         self._cleanup = contextlib.AsyncExitStack()
         self.metrics.waiting.set_function(lambda: self.placement.waiting)
+        self.metrics.longest_wait.set_function(lambda: self.placement.longest_wait(time.monotonic()))
         self.metrics.streams.set_function(lambda: sum(stream.seat is not None for stream in self._streams))
         self.metrics.lag.set_function(lambda: max((stream.lag_s() for stream in self._streams), default=0.0))
 

@@ -78,8 +78,9 @@ class Seats:
 
     async def take(self, ticket: int, served: bool = False) -> Seat:
         """Wait for a server that accepts a stream; one that is refused or failed waits on in its old place."""
+        since = time.monotonic()
         while True:
-            server = await self._placement.reserve(ticket, served)
+            server = await self._placement.reserve(ticket, since, served)
             try:
                 upstream, ready = await open_stream(self._session, server.address, self._key)
             except NoFreeChannelError:

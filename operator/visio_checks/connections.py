@@ -37,6 +37,7 @@ CHECKS: dict[str, Check] = {
     "mail": Check(mail_service.mail, "spec.mail"),
     "docs": Check(http_services.docs, "spec.docs"),
     "llm": Check(http_services.llm, "spec.llm"),
+    "users": Check(stores.users, "spec.version"),
 }
 
 

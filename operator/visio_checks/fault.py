@@ -4,13 +4,17 @@ from __future__ import annotations
 
 
 class Fault(Exception):  # noqa: N818 - it is about somebody else's server, not an error of this program
-    """A connection does not work: the field of the spec, its problem and the next step. Holds no secret."""
+    """A connection does not work: the field of the spec, its problem and the next step. Holds no secret.
 
-    def __init__(self, field: str, problem: str, next_step: str) -> None:
+    `passing`: it may be over in a moment, so that a second try tells whether it is.
+    """
+
+    def __init__(self, field: str, problem: str, next_step: str, *, passing: bool = False) -> None:
         super().__init__(f"{field}: {problem}; {next_step}")
         self.field = field
         self.problem = problem
         self.next_step = next_step
+        self.passing = passing
 
 
 def unreachable(field: str, where: str, error: BaseException) -> Fault:
@@ -27,4 +31,5 @@ def unreachable(field: str, where: str, error: BaseException) -> Fault:
         )
     if "refused" in lowered or "errno 111" in lowered or "error 111" in lowered:
         return Fault(field, f"{where} refuses connections", "correct host and port, or start the server")
-    return Fault(field, f"{where} cannot be reached: {text[:160]}", "correct host and port, or open the firewall")
+    problem = f"{where} cannot be reached: {text[:160]}"
+    return Fault(field, problem, "correct host and port, or open the firewall", passing=True)

@@ -41,12 +41,49 @@ WRONG_REGION = (
 
 async def database(environ: Environ) -> str:
     """Log in to PostgreSQL and ask whether the role may make tables, as migrations do."""
+    connection = await _connect(environ)
+    try:
+        if not await connection.fetchval("SELECT has_schema_privilege('public', 'CREATE')"):
+            raise Fault(
+                "spec.database.user",
+                "the role may not create tables in the schema public",
+                "make it the owner of the database, or GRANT CREATE ON SCHEMA public",
+            )
+        return f"PostgreSQL {connection.get_server_version().major}"
+    finally:
+        await connection.close(timeout=1)
+
+
+async def users(environ: Environ) -> str:
+    """See that no two accounts without a subject share an address, which 1.18's migration does not survive.
+
+    Source: facts/visio.md 9, the migration that makes lower(email) unique where sub is null.
+    """
+    connection = await _connect(environ)
+    try:
+        found = await connection.fetchval(
+            "SELECT count(*) FROM (SELECT lower(email) FROM meet_user WHERE sub IS NULL AND email IS NOT NULL"
+            " GROUP BY lower(email) HAVING count(*) > 1) AS shared"
+        )
+    finally:
+        await connection.close(timeout=1)
+    if found:
+        # Only how many: the addresses are personal data.
+        raise Fault(
+            "spec.version",
+            f"{found} e-mail addresses belong to several accounts without a subject, which the migration refuses",
+            "run `python manage.py merge_duplicate_users` in a pod of the API",
+        )
+    return "no two accounts share an address"
+
+
+async def _connect(environ: Environ) -> asyncpg.Connection[asyncpg.Record]:
     url = environ.get("DATABASE_URL")
     where = f"{environ['DATABASE_HOST']}:{environ['DATABASE_PORT']}" if url is None else "the server of the URL"
     field = "spec.database.host" if url is None else "spec.database.urlSecretRef"
     secret = "spec.database.secretRef" if url is None else field
     try:
-        connection = await (
+        return await (
             asyncpg.connect(without_libpq_options(url), timeout=ANSWER_S)
             if url is not None
             else asyncpg.connect(
@@ -69,16 +106,6 @@ async def database(environ: Environ) -> str:
         raise Fault(field, "the URL is none of PostgreSQL", "use postgres://user:password@host:5432/name") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise unreachable(field, where, error) from None
-    try:
-        if not await connection.fetchval("SELECT has_schema_privilege('public', 'CREATE')"):
-            raise Fault(
-                "spec.database.user",
-                "the role may not create tables in the schema public",
-                "make it the owner of the database, or GRANT CREATE ON SCHEMA public",
-            )
-        return f"PostgreSQL {connection.get_server_version().major}"
-    finally:
-        await connection.close(timeout=1)
 
 
 def without_libpq_options(url: str) -> str:

@@ -333,8 +333,6 @@ def kept_paths(ctx: LabContext, argv: Sequence[str] = ()) -> list[str]:
     # The cache as a whole: an unpacked Debian program is a wrapper, and its libraries lie beside it.
     kept = {sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), str(ctx.bin), str(cache_root()), *binaries}
     kept |= {str(Path(word).parent) for word in argv if word.startswith("/") and word.endswith(".py")}
-    if ctx.visio_source:
-        kept.add(str(ctx.visio_source))
     return sorted((path for path in kept if Path(path).exists()), key=len)
 
 

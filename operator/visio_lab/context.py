@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,10 +54,11 @@ class LeadTime:
 class LabContext:
     """One running lab as seen by the programs inside its namespaces.
 
-    `real_images` names the images that are real processes (programs.py). `visio_source` is a checkout of Visio whose
-    programs run in place of the stand-ins. `bin` holds every binary (kubectl, kube-proxy, kwok, coredns, nft,
-    redis-server, ...). `visio_operator_command` starts the command line of this package, so
-    `[*ctx.visio_operator_command, "captions-proxy"]` is the real proxy.
+    `real_images` names the images that are real processes (programs.py). `visio_homes` are folders with Visio's own
+    programs, which run in place of the stand-ins, by release from the oldest on (visio_source.py). `hpa_sync_s` is the
+    controller-manager's pace with autoscalers where it is not Kubernetes' own. `bin` holds every binary (kubectl,
+    kube-proxy, kwok, coredns, nft, redis-server, ...). `visio_operator_command` starts the command line of this
+    package, so `[*ctx.visio_operator_command, "captions-proxy"]` is the real proxy.
     """
 
     directory: Path
@@ -68,7 +70,8 @@ class LabContext:
     python: str = sys.executable
     visio_operator_command: tuple[str, ...] = (sys.executable, "-m", "visio_operator")
     real_images: frozenset[str] = CONTROL_IMAGES
-    visio_source: Path | None = None
+    visio_homes: Mapping[str, Path] = field(default_factory=dict)
+    hpa_sync_s: float | None = None
 
     @property
     def real_pods(self) -> bool:
@@ -86,7 +89,6 @@ def load_context(directory: Path) -> LabContext:
     settings_file = directory / "lab.json"
     settings = json.loads(settings_file.read_text()) if settings_file.exists() else {}
     lead_time = settings.get("lead_time", {})
-    source = settings.get("visio_source")
     return LabContext(
         directory=directory,
         bin=directory / "bin",
@@ -97,5 +99,6 @@ def load_context(directory: Path) -> LabContext:
             gpu_ready_s=float(lead_time.get("gpu_ready_s", LeadTime.gpu_ready_s)),
         ),
         real_images=REAL_IMAGES if settings.get("pods") == "real" else CONTROL_IMAGES,
-        visio_source=Path(source) if source else None,
+        visio_homes={version: Path(home) for version, home in settings.get("visio_homes", {}).items()},
+        hpa_sync_s=settings.get("hpa_sync_s"),
     )

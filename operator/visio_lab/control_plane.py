@@ -16,6 +16,7 @@ ETCD_CLIENT_URL = "http://127.0.0.1:2379"
 INNER_SERVER = f"https://{NODE_IP}:{API_PORT}"
 ADMIN_GROUP = "system:masters"
 HOST_ADMIN = "visio-lab-admin"
+FRONT_PROXY = "front-proxy-client"
 LAB_USER = "system:visio-lab"
 """The lab's own programs (cloud, pods, kubelet simulation): a `system:` name keeps them out of the audited users."""
 
@@ -56,7 +57,11 @@ def write_files(directory: Path, port: int) -> None:
     certificates.write_private(pki / "lab.key", lab.key)
     kubelet = certificates.kubelet_certificate(authority, [NODE_IP, *NODE_ADDRESSES.values()])
     client = certificates.client_certificate(authority, "kube-apiserver-kubelet-client")
-    for name, pair in (("kubelet", kubelet), ("kubelet-client", client)):
+    # Extension API servers, such as KEDA's adapter, believe what this authority's one client says of its callers.
+    front = certificates.new_authority("visio-lab-front-proxy")
+    certificates.write_private(pki / "front-proxy-ca.crt", front.pem)
+    proxy = certificates.client_certificate(front, FRONT_PROXY)
+    for name, pair in (("kubelet", kubelet), ("kubelet-client", client), ("front-proxy", proxy)):
         certificates.write_private(pki / f"{name}.crt", pair.certificate)
         certificates.write_private(pki / f"{name}.key", pair.key)
     certificates.write_private(
@@ -145,6 +150,13 @@ def kube_apiserver(directory: Path) -> Component:
             f"--kubelet-client-key={pki / 'kubelet-client.key'}",
             # Node names are in no DNS of the lab.
             "--kubelet-preferred-address-types=InternalIP",
+            f"--requestheader-client-ca-file={pki / 'front-proxy-ca.crt'}",
+            f"--requestheader-allowed-names={FRONT_PROXY}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={pki / 'front-proxy.crt'}",
+            f"--proxy-client-key-file={pki / 'front-proxy.key'}",
             f"--service-account-issuer={issuer}",
             f"--service-account-key-file={pki / 'service-account.key'}",
             f"--service-account-signing-key-file={pki / 'service-account.key'}",
@@ -155,8 +167,11 @@ def kube_apiserver(directory: Path) -> Component:
     )
 
 
-def kube_controller_manager(directory: Path) -> Component:
-    """Every default controller, each under its own ServiceAccount as in a real cluster."""
+def kube_controller_manager(directory: Path, hpa_sync_s: float | None = None) -> Component:
+    """Every default controller, each under its own ServiceAccount as in a real cluster.
+
+    `hpa_sync_s`: seconds between two looks at a HorizontalPodAutoscaler, for a lab whose time is compressed.
+    """
     pki = directory / "pki"
     kubeconfig = pki / "controller-manager.kubeconfig"
     return Component(
@@ -179,6 +194,7 @@ def kube_controller_manager(directory: Path) -> Component:
             "--pvclaimbinder-sync-period=1s",
             f"--kube-api-qps={CLIENT_QPS}",
             f"--kube-api-burst={CLIENT_BURST}",
+            *([] if hpa_sync_s is None else [f"--horizontal-pod-autoscaler-sync-period={hpa_sync_s:g}s"]),
         ],
     )
 

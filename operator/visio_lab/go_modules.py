@@ -1,7 +1,7 @@
 """Sources of Go modules: where the module cache has them, and copies with our changes for tools that need some.
 
 A tool's `patches.json` lists the modules that it builds from a changed copy, and why; its go.mod replaces each of them
-by that folder. Its `crds.json` lists the definitions of custom resources that come with modules.
+by that folder. Its `crds.json` lists the definitions of custom resources that come with modules, and other manifests.
 """
 
 import json
@@ -99,16 +99,17 @@ def _insert(file: Path, after: str, line: str) -> None:
 
 
 def copy_crds(go: Path, tool: Path, target: Path, environment: Mapping[str, str]) -> None:
-    """Put the CRDs that the tool's `crds.json` names beside its programs, in folder `crds`.
+    """Put the CRDs that the tool's `crds.json` names beside its programs, in folder `crds` or the one it names.
 
     Some lie in a chart, guarded by a condition of Helm's on a line of its own; that is left out.
     """
     wanted = tool / CRDS
     if not wanted.exists():
         return
-    (target / "crds").mkdir()
     for each in json.loads(wanted.read_text()):
         folder = module_folder(go, each["module"], each["version"], environment) / each["folder"]
+        copies = target / each.get("into", "crds")
+        copies.mkdir(exist_ok=True)
         for file in sorted(file for pattern in each["files"] for file in folder.glob(pattern)):
             lines = (line for line in file.read_text().splitlines() if not line.startswith("{{"))
-            (target / "crds" / file.name).write_text("\n".join(lines) + "\n")
+            (copies / file.name).write_text("\n".join(lines) + "\n")

@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ from visio_lab.progress import Progress, SilentProgress, Step
 from visio_lab.state import FAILED, LabState, read_state
 from visio_lab.supervisor import RELEASE
 from visio_lab.tools import ensure_tools
-from visio_lab.visio_source import prepare, prepared
+from visio_lab.visio_source import checkouts, prepare
 
 __all__ = ["Lab", "LabError", "LabStatus", "attach", "down", "labs_root", "status", "up"]
 
@@ -62,34 +62,40 @@ def up(
     progress: Progress | None = None,
     lead_time: LeadTime | None = None,
     pods: Pods = "control",
-    visio_source: Path | None = None,
+    visio_sources: Sequence[Path] = (),
+    livekit: Sequence[str] = (),
+    hpa_sync_s: float | None = None,
 ) -> Lab:
     """Start a lab in `directory` (a fresh one if None) and return when everything in it answers.
 
-    `pods`: which pods are real processes, those that the control of the platform needs or all. `visio_source`: a
-    checkout of Visio to run in place of the stand-ins, which makes sense with real pods only.
+    `pods`: which pods are real processes, those that the control of the platform needs or all. `visio_sources`:
+    checkouts of Visio to run in place of the stand-ins, one for each of some releases, which makes sense with real pods
+    only; the image's tag says which. `livekit`: older versions of livekit-server, such as 1.11.0, that pods of that
+    very image run; they are built on first use. `hpa_sync_s`: seconds between two looks at a HorizontalPodAutoscaler,
+    Kubernetes' own if None.
     Programs that are missing are built or unpacked first. Raises LabError; a lab that did not start leaves its
     directory with the logs, an interrupted start (any other exception) leaves nothing.
     """
     progress = progress or SilentProgress()
-    if visio_source is not None and pods != "real":
+    if visio_sources and pods != "real":
         raise LabError("--visio-source: only a lab with real pods runs Visio: add --pods real", exit_code=2)
-    if visio_source is not None:
-        visio_source = visio_source.resolve()
-        prepared(visio_source)
+    visio = checkouts([source.resolve() for source in visio_sources])
+    if livekit and pods != "real":
+        raise LabError("--livekit: only a lab with real pods runs LiveKit: add --pods real", exit_code=2)
     require_namespaces()
-    programs = ensure_tools(progress, real_pods=pods == "real")
+    programs = ensure_tools(progress, real_pods=pods == "real", further=[f"livekit-{version}" for version in livekit])
     programs |= ensure_programs(progress, real_pods=pods == "real")
-    if visio_source is not None:
-        prepare(visio_source, progress)
+    homes = {version: prepare(source, progress) for version, source in visio.items()}
     directory, link = _make_directory(directory)
     try:
         with _listen() as listener:
             port = listener.getsockname()[1]
             settings: dict[str, object] = {"port": port, "created": time.time(), "pods": pods}
             settings["lead_time"] = asdict(lead_time or LeadTime())
-            if visio_source is not None:
-                settings["visio_source"] = str(visio_source)
+            if homes:
+                settings["visio_homes"] = {version: str(home) for version, home in homes.items()}
+            if hpa_sync_s is not None:
+                settings["hpa_sync_s"] = hpa_sync_s
             (directory / "lab.json").write_text(json.dumps(settings))
             control_plane.write_files(directory, port)
             (directory / "bin").mkdir()
@@ -105,6 +111,18 @@ def up(
         _remove(directory, link)
         raise
     return attach(directory)
+
+
+def add_livekit(lab: Lab, version: str, progress: Progress | None = None) -> None:
+    """Give a running lab an older livekit-server, such as 1.11.0, for pods of that image; built on first use.
+
+    Raises LabError.
+    """
+    name = f"livekit-server-{version}"
+    programs = ensure_tools(progress or SilentProgress(), further=[f"livekit-{version}"])
+    link = lab.directory / "bin" / name
+    if not link.exists():
+        link.symlink_to(programs[name])
 
 
 def attach(directory: Path) -> Lab:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from visio_lab.api import Api, ApiError
-from visio_lab.container_env import Ref, data_of, environment, expanded, quantity, references
+from visio_lab.container_env import ConfigError, Ref, data_of, environment, expanded, quantity, references
 from visio_lab.container_process import Launch, search_path, termination_log
 from visio_lab.context import CLUSTER_DOMAIN, DNS_SERVICE_IP, LabContext
-from visio_lab.programs import all_containers, has_program, program
+from visio_lab.programs import all_containers, has_program, image_files, missing_version, program
 from visio_lab.volumes import Mount, audiences, make_volumes, mounts
 
 Json = dict[str, Any]
@@ -28,10 +28,14 @@ async def prepare(ctx: LabContext, api: Api, pod: Json, directory: Path) -> dict
     files = write_files(pod, directory / "etc")
     launches = {}
     for spec in (each for each in all_containers(pod) if has_program(each, ctx)):
+        if problem := missing_version(spec.get("image", ""), ctx):
+            raise ConfigError(problem)
         variables = environment(spec, pod, objects)
         read_only = bool((spec.get("securityContext") or {}).get("readOnlyRootFilesystem"))
         user, group = user_of(pod, spec)
         found = [*mounts(spec, volumes, variables), *files, *write_users(directory / "etc" / spec["name"], user, group)]
+        image = image_files(spec.get("image", ""), ctx)
+        found += [Mount(str(source), target, read_only=True) for target, source in image.items()]
         if not read_only and all(each.target != TMP for each in found):
             private = directory / "tmp" / spec["name"]
             private.mkdir(parents=True, exist_ok=True)
@@ -43,7 +47,7 @@ async def prepare(ctx: LabContext, api: Api, pod: Json, directory: Path) -> dict
         command, args = expanded(spec.get("command"), variables), expanded(spec.get("args"), variables)
         launches[spec["name"]] = Launch(
             argv=program(spec.get("image", ""), command, args, ctx),
-            environment={**_image_environment(ctx, pod), **_cpu_limit(spec), **variables},
+            environment={**_image_environment(ctx, pod, spec), **_cpu_limit(spec), **variables},
             directory=spec.get("workingDir") or "/",
             mounts=found,
             read_only=read_only,
@@ -54,12 +58,13 @@ async def prepare(ctx: LabContext, api: Api, pod: Json, directory: Path) -> dict
     return launches
 
 
-def _image_environment(ctx: LabContext, pod: Json) -> dict[str, str]:
-    """What an image or the container runtime would have set."""
+def _image_environment(ctx: LabContext, pod: Json, container: Json) -> dict[str, str]:
+    """What an image or the container runtime would have set, and by which image a stand-in is to tell its release."""
     return {
         "PATH": search_path(ctx),
         "HOME": TMP,
         "HOSTNAME": pod["metadata"]["name"],
+        "LAB_IMAGE": str(container.get("image", "")),
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "PYTHONUNBUFFERED": "1",
     }

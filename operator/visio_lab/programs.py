@@ -43,6 +43,13 @@ ENTRYPOINTS = {
 }
 """Image repository to the program that its image starts when the container names no command."""
 
+OLDER = {"livekit-server:v1.11.0": "livekit-server-1.11.0"}
+"""Images for which the lab has a program of that very version, where it was started with it; any other tag runs the
+program of ENTRYPOINTS."""
+
+PLAIN = frozenset({"true", "sh"})
+"""Programs of the system that any image has, and that a container may name as its command."""
+
 CHECKS = "checks"
 """First argument of the operator's image where it looks whether servers can be reached."""
 
@@ -94,10 +101,11 @@ def has_program(container: dict[str, Any], ctx: LabContext) -> bool:
 def program(image: str, command: Sequence[str], args: Sequence[str], ctx: LabContext) -> list[str]:
     """The command line that stands in for a container with this image, command and arguments, already expanded."""
     name, words = repository(image), [*command, *args]
-    if ctx.visio_source is not None:
-        home = visio_source.prepared(ctx.visio_source)
-        if argv := visio_source.program(name, words, home, ctx.python):
-            return argv
+    if command and Path(command[0]).name in PLAIN:
+        return words
+    home = visio_source.home_for(image, ctx.visio_homes)
+    if home is not None and (argv := visio_source.program(name, words, home, ctx.python)):
+        return argv
     if name == "lab-process":
         return words
     if name == "visio-operator":
@@ -109,8 +117,14 @@ def program(image: str, command: Sequence[str], args: Sequence[str], ctx: LabCon
     if name == "postgres":
         return words if command else [ctx.python, "-m", "visio_lab.postgres", *(words or ["postgres"])]
     if name in ENTRYPOINTS:
-        return _entered(ENTRYPOINTS[name], command, args)
+        return _entered(ENTRYPOINTS[name], command, args, _older(image))
     return _standin(name, words, ctx)
+
+
+def image_files(image: str, ctx: LabContext) -> dict[str, Path]:
+    """What every container of this image sees of it besides its programs: paths in the image to what lies there."""
+    home = visio_source.home_for(image, ctx.visio_homes)
+    return {} if home is None else visio_source.files(repository(image), home)
 
 
 def stop_signal(image: str) -> signal.Signals:
@@ -118,13 +132,26 @@ def stop_signal(image: str) -> signal.Signals:
     return STOP_SIGNALS.get(repository(image), signal.SIGTERM)
 
 
-def _entered(entrypoint: str, command: Sequence[str], args: Sequence[str]) -> list[str]:
-    """A program of the lab's own search path, whatever path it has in the image."""
-    words = [*command, *args]
+def _older(image: str) -> str:
+    """The program of an older version that the image asks for; empty for the usual one."""
+    return OLDER.get(image.rsplit("/", 1)[-1].partition("@")[0], "")
+
+
+def missing_version(image: str, ctx: LabContext) -> str:
+    """Why the image's very version cannot run in this lab, and what to do; empty when it can."""
+    older = _older(image)
+    if not older or (ctx.bin / older).exists():
+        return ""
+    return f"{image}: this lab has no program of that version; start it with --livekit {older.rpartition('-')[2]}"
+
+
+def _entered(entrypoint: str, command: Sequence[str], args: Sequence[str], older: str = "") -> list[str]:
+    """A program of the lab's own search path, whatever path it has in the image; `older` is the one to take for it."""
+    words, program = [*command, *args], older or entrypoint
     if command:
-        return [entrypoint, *words[1:]] if Path(words[0]).name == entrypoint else words
+        return [program, *words[1:]] if Path(words[0]).name == entrypoint else words
     # An image's entry script starts its program also where the arguments begin with it.
-    return words if words[:1] == [entrypoint] else [entrypoint, *words]
+    return [program, *(words[1:] if words[:1] == [entrypoint] else words)]
 
 
 def _standin(name: str, words: list[str], ctx: LabContext) -> list[str]:

@@ -13,6 +13,10 @@ from visio_lab.programs import CHECKS, image_pattern
 SIMULATED_PODS = "10.244.0.0/17"
 """The lower half of the pod range is KWOK's; the upper half belongs to process pods (sandbox.py)."""
 JOB_SECONDS = 0.5
+ABSENT = "absent.lab/"
+"""Images of this registry cannot be had: their pods wait as with a kubelet that finds none."""
+BROKEN = "broken.lab/"
+"""Jobs with an image of this registry fail."""
 LEASE_S = 200
 
 READY = '.status.conditions[]? | select(.type == "Ready") | .status'
@@ -119,6 +123,32 @@ containerStatuses:
 {{ end }}
 """
 
+POD_WITHOUT_IMAGE = """
+phase: Pending
+{{ $each := dict "containerStatuses" .spec.containers "initContainerStatuses" .spec.initContainers }}
+{{ range $field, $containers := $each }}
+{{ if $containers }}
+{{ $field }}:
+{{ range $containers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  imageID: ""
+  ready: false
+  started: false
+  restartCount: 0
+  state: {waiting: {reason: {{ if hasPrefix "ABSENT" .image }}ImagePullBackOff{{ else }}PodInitializing{{ end }}}}
+{{ end }}
+{{ end }}
+{{ end }}
+""".replace("ABSENT", ABSENT)
+
+POD_FAILED = (
+    POD_SUCCEEDED.replace("phase: Succeeded", "phase: Failed")
+    .replace("exitCode: 0", "exitCode: 1")
+    .replace("reason: Completed", "reason: Error\n      message: broken by the laboratory")
+    .replace("reason: PodCompleted", "reason: PodFailed")
+)
+
 
 def kwok_argv(binary: Path, inner_kubeconfig: Path, config: Path) -> list[str]:
     """The command line of KWOK managing every node of the lab."""
@@ -143,6 +173,7 @@ def process_pod(ctx: LabContext) -> str:
 def stage_manifests(ctx: LabContext) -> list[dict[str, Any]]:
     """The Stage objects for KWOK's configuration file, one document each."""
     alive, not_process = _without(".metadata.deletionTimestamp"), _without(process_pod(ctx))
+    of_job = _in(".metadata.ownerReferences[]?.kind", "Job")
     return [
         _stage("node-ready", "Node", [_not_in(READY, "True")], {"statusTemplate": NODE_STATUS}),
         _stage(
@@ -151,18 +182,42 @@ def stage_manifests(ctx: LabContext) -> list[dict[str, Any]]:
         _stage(
             "pod-running",
             "Pod",
-            [alive, not_process, _in(".status.phase", "Pending")],
+            [alive, not_process, _in(".status.phase", "Pending"), _without(_images_of(ABSENT))],
             {"statusTemplate": POD_RUNNING},
+        ),
+        _stage(
+            "pod-without-image",
+            "Pod",
+            [
+                alive,
+                not_process,
+                _in(".status.phase", "Pending"),
+                _with(_images_of(ABSENT)),
+                _without(".status.containerStatuses"),
+            ],
+            {"statusTemplate": POD_WITHOUT_IMAGE},
         ),
         _stage(
             "job-pod-succeeded",
             "Pod",
-            [alive, not_process, _in(".status.phase", "Running"), _in(".metadata.ownerReferences[]?.kind", "Job")],
+            [alive, not_process, _in(".status.phase", "Running"), of_job, _without(_images_of(BROKEN))],
             {"statusTemplate": POD_SUCCEEDED},
+            delay_s=JOB_SECONDS,
+        ),
+        _stage(
+            "job-pod-failed",
+            "Pod",
+            [alive, not_process, _in(".status.phase", "Running"), of_job, _with(_images_of(BROKEN))],
+            {"statusTemplate": POD_FAILED},
             delay_s=JOB_SECONDS,
         ),
         _stage("pod-deleted", "Pod", [_with(".metadata.deletionTimestamp"), not_process], {"delete": True}),
     ]
+
+
+def _images_of(registry: str) -> str:
+    """A jq expression that finds the images of a registry in a pod."""
+    return f'.spec | (.containers, .initContainers // [])[] | .image | select(startswith("{registry}"))'
 
 
 def _stage(

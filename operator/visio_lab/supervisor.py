@@ -109,7 +109,7 @@ async def start(ctx: LabContext, listener_fd: int, watched: set[asyncio.Task[Any
         config = ctx.directory / "config" / "kwok.yaml"
         config.write_text("---\n".join(json.dumps(each) + "\n" for each in stages.stage_manifests(ctx)))
         for component in (
-            control_plane.kube_controller_manager(ctx.directory),
+            control_plane.kube_controller_manager(ctx.directory, ctx.hpa_sync_s),
             control_plane.kube_scheduler(ctx.directory),
             Component("kwok", stages.kwok_argv(ctx.bin / "kwok", ctx.inner_kubeconfig, config)),
         ):

@@ -8,9 +8,11 @@ import hashlib
 import os
 import subprocess
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from visio_lab.errors import LabError
 from visio_lab.go_build import build_module, local_programs
 from visio_lab.locks import locked
 from visio_lab.progress import Progress, Step
@@ -28,7 +30,7 @@ class Tool:
 
     `cold_build_s`: seconds of a build with empty caches on MEASURED_CORES cores. `renamed`: the names that `go build`
     chooses for programs (the last element of the import path) where that is not the program's own name. `real_pods`:
-    needed only by a lab whose pods are all real processes.
+    needed only by a lab whose pods are all real processes. `asked_for`: left out unless it is named.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Tool:
     linker_flags: str = ""
     renamed: dict[str, str] = field(default_factory=dict)
     real_pods: bool = False
+    asked_for: bool = False
 
     @property
     def module(self) -> Path:
@@ -66,8 +69,26 @@ TOOLS = (
         renamed=LIVEKIT_NAMES,
         real_pods=True,
     ),
+    # For upgrades: what releases of Visio up to 1.24 run in our ladder. No program of ours is built with it.
+    Tool(
+        "livekit-1.11.0",
+        ("livekit-server-1.11.0",),
+        65,
+        renamed={"server": "livekit-server-1.11.0"},
+        real_pods=True,
+        asked_for=True,
+    ),
+    # For tests: people in LiveKit rooms who cost little, so that rooms can be many.
+    Tool("participants", ("people",), 60, asked_for=True),
     Tool("versitygw", ("versitygw",), 65, real_pods=True),
     Tool("traefik", ("traefik",), 330, real_pods=True),
+    Tool(
+        "keda",
+        ("keda-operator", "keda-adapter"),
+        210,
+        renamed={"operator": "keda-operator", "adapter": "keda-adapter"},
+        asked_for=True,
+    ),
 )
 ASSETS = {
     "kube-apiserver": (("--version",), KUBERNETES),
@@ -102,22 +123,42 @@ def is_built(tool: Tool) -> bool:
     return all(os.access(cached(tool) / binary, os.X_OK) for binary in tool.binaries)
 
 
-def ensure_tools(progress: Progress, *, real_pods: bool = False) -> dict[str, Path]:
+def ensure_tools(progress: Progress, *, real_pods: bool = False, further: Collection[str] = ()) -> dict[str, Path]:
     """The path of every program, built where missing; raises LabError when that is not possible.
 
-    Programs that only `real_pods` need are left out without it. Several processes may call this at once: one builds a
-    tool, the others wait for it and show that they wait.
+    Programs that only `real_pods` need are left out without it, those of older versions unless `further` names them
+    (such as `livekit-1.11.0`). Several processes may call this at once: one builds a tool, the others wait for it and
+    show that they wait.
     """
     found = from_assets()
-    wanted = [tool for tool in TOOLS if real_pods or not tool.real_pods]
+    unknown = set(further) - {tool.name for tool in TOOLS if tool.asked_for}
+    if unknown:
+        known = ", ".join(tool.name for tool in TOOLS if tool.asked_for)
+        raise LabError(f"{', '.join(sorted(unknown))}: no such program; there is {known}", exit_code=2)
+    wanted = [tool for tool in TOOLS if _is_wanted(tool, real_pods, further)]
     missing = [tool for tool in wanted if not set(tool.binaries) <= found.keys() and not is_built(tool)]
+    _build_missing(missing, progress)
+    built = {binary: cached(tool) / binary for tool in wanted for binary in tool.binaries}
+    return built | found
+
+
+def ensure_tool(name: str, progress: Progress) -> Path:
+    """The folder of one tool's programs, built where missing; raises LabError when that is not possible."""
+    tool = next(each for each in TOOLS if each.name == name)
+    _build_missing([] if is_built(tool) else [tool], progress)
+    return cached(tool)
+
+
+def _build_missing(missing: Sequence[Tool], progress: Progress) -> None:
     estimate = Estimate({tool.name: tool.cold_build_s for tool in missing}, os.cpu_count() or MEASURED_CORES)
     for tool in missing:
         progress.update(Step(tool.name, "waiting", remaining_s=estimate.remaining_s()))
     for tool in missing:
         _ensure_built(tool, progress, estimate)
-    built = {binary: cached(tool) / binary for tool in wanted for binary in tool.binaries}
-    return built | found
+
+
+def _is_wanted(tool: Tool, real_pods: bool, further: Collection[str]) -> bool:
+    return tool.name in further if tool.asked_for else real_pods or not tool.real_pods
 
 
 def from_assets() -> dict[str, Path]:

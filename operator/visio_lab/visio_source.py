@@ -1,6 +1,7 @@
-"""Visio's own programs from a checkout of suitenumerique/meet, in place of their stand-ins (`--visio-source DIR`).
+"""Visio's own programs from checkouts of suitenumerique/meet, in place of their stand-ins (`--visio-source DIR`).
 
-What is needed of the checkout is copied into the cache and set up there once: an environment from PyPI for each of
+There may be a checkout for each of several releases: an image's tag says whose programs run, so that an upgrade changes
+them. What is needed of a checkout is copied into the cache and set up there once: an environment from PyPI for each of
 backend, summary and agents, and the front end by Node's npm. Nothing of it is part of this project.
 Visio asks for a newer Python than 3.11, on which its programs run all the same, given the one function of 3.13 that
 they call; their dependencies are those that they name, with kombu as they lock it.
@@ -8,12 +9,13 @@ they call; their dependencies are those that they name, with kombu as they lock 
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +39,8 @@ GUNICORN = Path("docker", "files", "usr", "local", "etc", "gunicorn", "meet.py")
 STATIC_FILES = "DJANGO_STORAGES_STATICFILES_BACKEND=django.contrib.staticfiles.storage.StaticFilesStorage"
 """Visio collects static files into a fixed folder of its image; without them the administration lacks its looks."""
 DONE = "complete"
+PAGES = "/usr/share/nginx/html"
+"""Where the front end's image has the pages and scripts that nginx serves."""
 
 
 def prepared(source: Path) -> Path:
@@ -44,30 +48,68 @@ def prepared(source: Path) -> Path:
 
     Raises LabError when `source` is no checkout of Visio.
     """
-    if not (source / "src" / "backend" / "manage.py").is_file():
-        raise LabError(
-            f"--visio-source {source}: not a checkout of Visio (suitenumerique/meet): it lacks src/backend/manage.py; "
-            "name the folder that `git archive TAG | tar x` filled",
-            exit_code=2,
-        )
+    version_of(source)
     return cache_root() / "visio-source" / _digest(source)
 
 
 def version_of(source: Path) -> str:
-    """The release that a checkout holds. Raises LabError when it is no checkout of Visio."""
-    prepared(source)
-    project = tomllib.loads((source / "src" / "backend" / "pyproject.toml").read_text())["project"]
-    return str(project["version"])
+    """The release that a checkout holds, by its own word. Raises LabError when it is no checkout of Visio."""
+    for needed in ("src/backend/manage.py", "src/backend/pyproject.toml"):
+        if not (source / needed).is_file():
+            raise LabError(
+                f"--visio-source {source}: not a checkout of Visio (suitenumerique/meet): it lacks {needed}; name the "
+                "folder that `git archive TAG | tar x` filled",
+                exit_code=2,
+            )
+    told = tomllib.loads((source / "src" / "backend" / "pyproject.toml").read_text()).get("project", {}).get("version")
+    if not (isinstance(told, str) and re.fullmatch(r"\d+\.\d+\.\d+", told)):
+        raise LabError(
+            f"--visio-source {source}: src/backend/pyproject.toml names no release but {told}: name that of a tag",
+            exit_code=2,
+        )
+    return told
+
+
+def checkouts(sources: Sequence[Path]) -> dict[str, Path]:
+    """The checkouts by the release that each holds, the oldest first.
+
+    Raises LabError for a folder that is no checkout of Visio, and for two of one release.
+    """
+    found: dict[str, Path] = {}
+    for source in sources:
+        version = version_of(source)
+        if version in found:
+            raise LabError(
+                f"--visio-source {found[version]} and {source}: both hold Visio {version}: name one of them",
+                exit_code=2,
+            )
+        found[version] = source
+    return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+
+
+def home_for(image: str, homes: Mapping[str, Path]) -> Path | None:
+    """Where the programs of an image are: of the release that its tag names, else of the nearest one before it.
+
+    `homes` are folders of `prepare` by release, from the oldest on. Before the first one there is only that, and a tag
+    that names no release gets the newest.
+    """
+    if not homes:
+        return None
+    tag = re.fullmatch(r"v?(\d+\.\d+\.\d+)", image.rsplit("/", 1)[-1].partition("@")[0].partition(":")[2])
+    if tag is None:
+        return list(homes.values())[-1]
+    reached = [home for version, home in homes.items() if _order(version) <= _order(tag[1])]
+    return reached[-1] if reached else next(iter(homes.values()))
 
 
 def prepare(source: Path, progress: Progress) -> Path:
     """Set the checkout's programs up, once for its content; returns their folder. Raises LabError."""
-    target = prepared(source)
+    target, called = prepared(source), f"visio {version_of(source)}"
     if missing := [name for name in NEEDED if shutil.which(name) is None]:
         raise LabError(f"--visio-source needs {', '.join(missing)}, which this system has not; install it", exit_code=2)
 
     def waiting(holder: str) -> None:
-        progress.update(Step("visio", f"waiting for process {holder}, which sets it up"))
+        progress.update(Step(called, f"waiting for process {holder}, which sets it up"))
 
     with locked(target.parent / f"{target.name}.lock", waiting):
         if not (target / DONE).exists():
@@ -75,7 +117,7 @@ def prepare(source: Path, progress: Progress) -> Path:
             target.mkdir(parents=True)
             steps = [*PROGRAMS.values(), "frontend"]
             for index, name in enumerate(steps):
-                progress.update(Step("visio", f"setting up {name}", fraction=index / len(steps)))
+                progress.update(Step(called, f"setting up {name}", fraction=index / len(steps)))
                 shutil.copytree(source / "src" / name, target / name, ignore=LEFT_OUT)
                 if name == "frontend":
                     _build_frontend(target)
@@ -83,17 +125,18 @@ def prepare(source: Path, progress: Progress) -> Path:
                     _install(source, target, name)
             _complete_backend(source, target)
             (target / DONE).touch()
-    progress.update(Step("visio", "done"))
+    progress.update(Step(called, "done"))
     return target
 
 
 def program(image: str, words: Sequence[str], home: Path, python: str) -> list[str] | None:
     """How Visio's own program is started for an image's command line; None for images that are not Visio's.
 
-    `home`: what `prepare` gave; `python`: the interpreter that serves the front end's files in place of nginx.
+    `home`: what `prepare` gave; `python`: the interpreter that serves the front end's files in place of nginx, from
+    where its image has them (`files`).
     """
     if image == "meet-frontend":
-        return [python, "-m", "visio_lab.standins.frontend", *words, "--pages", str(home / "frontend" / "dist")]
+        return [python, "-m", "visio_lab.standins.frontend", *words, "--pages", PAGES]
     if image not in PROGRAMS:
         return None
     name = PROGRAMS[image]
@@ -106,6 +149,16 @@ def program(image: str, words: Sequence[str], home: Path, python: str) -> list[s
         argv = ["python", "multi_user_transcriber.py", "start"]
     # The lab's own code has no place in the search path of a program that is not ours.
     return ["env", "-u", "PYTHONPATH", "-C", str(home / name), *variables, *argv]
+
+
+def files(image: str, home: Path) -> dict[str, Path]:
+    """What a container sees of its image besides programs: paths in the image to what lies there."""
+    return {PAGES: home / "frontend" / "dist"} if image == "meet-frontend" else {}
+
+
+def _order(version: str) -> tuple[int, ...]:
+    """As in visio_operator.api.releases, which takes seconds to import."""
+    return tuple(int(number) for number in version.split("."))
 
 
 @cache

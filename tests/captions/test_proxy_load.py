@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
 from kyutai_servers import STREAM, Server, free_port, running
 from proxies import ProxyProcess, cpu_s, python
 
@@ -33,15 +35,17 @@ def speak(url: str, server: Server, pid: int) -> tuple[dict, float]:
         return report, (cpu_s(pid) - idle) / report["frames"] * STREAMS * FRAMES_PER_SECOND
 
 
-def relay_cores(server: Server) -> float:
-    """What a relay that does nothing costs for the same streams, in cores."""
+@contextmanager
+def relaying(server: Server) -> Iterator[tuple[str, int]]:
+    """A relay that does nothing else, for the same streams: its address and its process."""
     port = free_port("127.0.0.1")
     with python("relay.py", str(port), server.url) as relay:
         assert relay.stdout is not None
         assert relay.stdout.readline() == "ready\n"
-        return speak(f"ws://127.0.0.1:{port}{STREAM}", server, relay.pid)[1]
+        yield f"ws://127.0.0.1:{port}{STREAM}", relay.pid
 
 
+@pytest.mark.alone
 def test_200_streams_cost_half_a_core_or_little_more_than_a_relay_150_mib_and_20_ms_at_most(tmp_path: Path) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(running(tmp_path, STREAMS + DIRECT, standin=SERVER))
@@ -50,8 +54,11 @@ def test_200_streams_cost_half_a_core_or_little_more_than_a_relay_150_mib_and_20
         stack.enter_context(proxy.running())
         report, cores = speak(proxy.url, server, proxy.pid)
         memory = proxy.most_memory_mib()
-    with running(tmp_path, STREAMS + DIRECT, standin=SERVER) as server:
-        floor = relay_cores(server)
+        with relaying(server) as relay:
+            floor = speak(relay[0], server, relay[1])[1]
+            # Once more in turns: a machine with other work makes both dearer, at other moments, and never cheaper.
+            cores = min(cores, speak(proxy.url, server, proxy.pid)[1])
+            floor = min(floor, speak(relay[0], server, relay[1])[1])
     assert report["odd"] == 0
     assert report["frames"] == STREAMS * int(SECONDS * FRAMES_PER_SECOND)
     added = []

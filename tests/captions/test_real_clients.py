@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import pytest
 from kyutai_servers import Server, running
 from proxies import ProxyProcess, python, until
 from real_clients import silence, speech
@@ -59,6 +60,7 @@ def order(clients: subprocess.Popen[str], line: str) -> None:
     clients.stdin.flush()
 
 
+@pytest.mark.alone
 def test_full_servers_a_cordon_and_a_death_cost_no_stream_and_no_word(tmp_path: Path) -> None:
     with ExitStack() as stack:
         first, second, third = [stack.enter_context(running(tmp_path, SLOTS)) for _ in range(3)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 
+import pytest
 import yaml
 
 import live
@@ -37,6 +38,7 @@ def test_minimal_example_becomes_ready_and_kubectl_wait_sees_it(lab, operator, n
     assert len(events) == len(set(events)) or len(events) < 8, "events are for transitions only"
 
 
+@pytest.mark.alone
 def test_complete_example_is_created_nearly_as_fast_as_kubectl_applies_it(lab, operator, namespace) -> None:
     """From creation to the last object written: at most 1.5 times what kubectl needs for the same, median of 3."""
     # What is measured is the creation, not the start of a Python process.

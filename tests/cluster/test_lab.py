@@ -228,7 +228,7 @@ def test_a_missing_dependency_is_one_line_and_exit_code_2(
     else:
         monkeypatch.setattr(tools, "TOOLS", ())
     monkeypatch.setattr(lab_commands.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]
-    code = lab_commands.up(argparse.Namespace(dir=None, pods="control", visio_source=None))
+    code = lab_commands.up(argparse.Namespace(dir=None, pods="control", visio_source=[], livekit=[]))
     complaint = [line for line in capsys.readouterr().err.splitlines() if line.startswith("visio-operator")]
     assert code == 2
     assert len(complaint) == 1
@@ -244,7 +244,7 @@ def test_a_source_that_cannot_run_is_refused_before_anything_starts(
     pods: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lab_commands.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]
-    arguments = argparse.Namespace(dir=tmp_path / "lab", pods=pods, visio_source=tmp_path)
+    arguments = argparse.Namespace(dir=tmp_path / "lab", pods=pods, visio_source=[tmp_path], livekit=[])
     assert lab_commands.up(arguments) == 2
     assert problem in capsys.readouterr().err
     assert not (tmp_path / "lab").exists()

@@ -7,27 +7,27 @@ Kyutai's servers, the subtitles agents, and the cloud that sells the nodes.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import live
 import morning
+import morning_keda
+import morning_live
+from morning_live import AFTER, BEFORE, SPEED, Row
 from visio_lab.operator_process import free_lease, start_operator
 from visio_operator.plan.servers import Limits
+from visio_operator.simulation.baselines import utilization
 from visio_operator.simulation.cloud import Cloud
+from visio_operator.simulation.world import World
 
-SPEED = 60.0
-"""Seconds of the planners' clock in one second: a node takes five seconds in place of five minutes."""
 SLOTS = 16
 POOLS = 8
-SUBTITLES = "app.kubernetes.io/component=subtitles"
 TAIL_S = 3.0
 """Seconds for which a stream of the stand-in listens for its last words, with its slot."""
-BEFORE, AFTER = 10 * 60, 40 * 60
 START = morning.MONDAY + 7 * morning.WEEKS * morning.DAY + morning.OPENS - BEFORE
 WARM_UP_S = 45.0
 LEAD = Cloud(median=480.0, p95=600.0, fails=0.0)
@@ -80,78 +80,93 @@ def _platform(namespace: str, knowledge: dict[str, object]) -> list[dict]:
     return [history | {"data": {"planners.json": json.dumps(morning.kept(knowledge))}}, *objects]
 
 
-def _play(lab, namespace: str, found: list[tuple[float, float]]) -> subprocess.Popen:
-    pods = live.items(lab, "pods", namespace, SUBTITLES)
-    agents = [f"--agent-service=http://{pod['status']['podIP']}:8081" for pod in pods]
-    schedule = [((at - morning.OPENS + BEFORE) / SPEED, 1, stay / SPEED) for at, stay in found]
-    file = lab.directory / "schedule.json"
-    file.write_text(json.dumps(schedule))
-    with file.open("rb") as source:
-        return lab.enter(
-            [sys.executable, "-m", "visio_lab.load", "play", *agents],
-            stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    """What each way to run the morning came to."""
+    return []
 
 
-def _counters(lab, namespace: str) -> dict[str, float]:
-    """What became of all streams."""
-    agents = [pod["metadata"]["name"] for pod in live.items(lab, "pods", namespace, SUBTITLES)]
-    total: dict[str, float] = {}
-    for agent in agents:
-        path = f"/api/v1/namespaces/{namespace}/pods/{agent}:8081/proxy/lab/streams"
-        for name, value in json.loads(lab.kubectl("get", "--raw", path)).items():
-            total[name] = max(total.get(name, 0), value) if name.startswith("longest") else total.get(name, 0) + value
-    return total
+@pytest.fixture
+def day(request: pytest.FixtureRequest) -> morning.Morning:
+    """The morning that is played."""
+    return morning.Morning(hours=3.0 if request.config.getoption("--whole-morning") else 1.0)
 
 
-def _paid(lab, namespace: str, begins: float, ends: float) -> tuple[float, list[float]]:
-    """Node seconds from order to return between two times, and the seconds from each order to its GPU."""
-    ordered: dict[str, float] = {}
-    paid, leads = 0.0, []
-    for line in (lab.directory / "cloud.jsonl").read_text().splitlines():
-        event = json.loads(line)
-        if not event["pool"].startswith(f"{namespace}-"):
-            continue
-        if event["event"] == "ordered":
-            ordered[event["node"]] = event["t"]
-        elif event["event"] == "gpu":
-            leads.append(event["t"] - ordered[event["node"]])
-        elif event["event"] == "returned":
-            paid += min(event["t"], ends) - max(ordered.pop(event["node"]), begins)
-    return paid + sum(max(0.0, ends - max(at, begins)) for at in ordered.values()), leads
+def _played(lab: Any, namespace: str, day: morning.Morning, began: float) -> tuple[dict[str, float], float]:
+    """Play the morning from a unix time on; what became of the streams, and when it was over."""
+    assert time.time() < began, "the platform was not Ready when the morning began"
+    time.sleep(began - time.time())
+    player = morning_live.play(lab, namespace, _streams(day))
+    ends = began + (BEFORE + 3600 * day.hours + AFTER) / SPEED
+    _, complaint = player.communicate(timeout=ends - time.time() + 60)
+    assert player.returncode == 0, complaint.decode()
+    time.sleep(max(0.0, ends - time.time()))
+    return morning_live.counters(lab, namespace), ends
 
 
+def _streams(day: morning.Morning) -> list[tuple[float, float]]:
+    return morning.streams(day, seed=5)
+
+
+def _there(day: morning.Morning) -> tuple[list[tuple[float, float]], float, float]:
+    """The streams as they hold their slots, and the time of the planners' clock in which `simulate` plays them."""
+    there = [(at, stay + TAIL_S * SPEED) for at, stay in _streams(day)]
+    return there, START, START + BEFORE + 3600 * day.hours + AFTER
+
+
+@pytest.mark.alone
 @pytest.mark.timeout(900)
-def test_the_laboratory_pays_what_simulate_says(lab, namespace, fast_operator, request) -> None:
-    day = morning.Morning(hours=3.0 if request.config.getoption("--whole-morning") else 1.0)
+def test_the_laboratory_pays_what_simulate_says(lab, namespace, fast_operator, day, rows) -> None:
     limits = Limits(slots=SLOTS, maximum=POOLS)
     knowledge = morning.learned(day, limits, LEAD)
-    found = morning.streams(day, seed=5)
     live.apply(lab, _platform(namespace, knowledge))
     began = time.time() + WARM_UP_S
     operator = fast_operator(began)
     live.wait_ready(lab, namespace)
-    assert time.time() < began, "the platform was not Ready when the morning began"
-    time.sleep(began - time.time())
-    player = _play(lab, namespace, found)
-    end = START + BEFORE + 3600 * day.hours + AFTER
-    ends = began + (end - START) / SPEED
-    _, complaint = player.communicate(timeout=ends - time.time() + 60)
-    assert player.returncode == 0, complaint.decode()
-    time.sleep(max(0.0, ends - time.time()))
-    counters = _counters(lab, namespace)
-    paid, leads = _paid(lab, namespace, began, ends)
+    counters, ends = _played(lab, namespace, day, began)
+    paid = morning_live.bill(lab, f"{namespace}-", began, ends)
     assert operator.alive
-    cluster = SPEED * paid
-    there = [(at, stay + TAIL_S * SPEED) for at, stay in found]
-    expected = morning.simulated(there, START, end, limits, LEAD, knowledge)
+    cluster, streams = SPEED * paid.seconds, len(_streams(day))
+    expected = morning.simulated(*_there(day), limits, LEAD, knowledge)
+    rows += [
+        morning_live.played("planner, played", paid, counters, streams),
+        morning_live.simulated("planner, simulated", expected),
+    ]
     print(
-        f"{len(found)} streams, {counters['opened']} opened, {counters['waited']} waited over 1 s, longest"
-        f" {counters['longest_wait_s']:.1f} s, cut {counters['cut']}, refused {counters['refused']}\n"
-        f"paid {cluster / 3600:.2f} h in the laboratory, {expected.server_seconds / 3600:.2f} h in simulate"
-        f" ({cluster / expected.server_seconds:.3f}), waited there {expected.waited}, orders {len(leads)} and"
-        f" {expected.orders}; GPU after {SPEED * sorted(leads)[len(leads) // 2]:.0f} s"
+        f"\n{morning_live.table(rows)}\nplayed of simulated {cluster / expected.server_seconds:.3f};"
+        f" GPU after {SPEED * sorted(paid.leads)[len(paid.leads) // 2]:.0f} s"
     )
-    assert counters["done"] == len(found), "every stream was served to its end"
+    assert counters["done"] == streams, "every stream was served to its end"
     assert (counters["cut"], counters["refused"], counters["missed"]) == (0, 0, 0)
     assert abs(cluster / expected.server_seconds - 1) <= live.limit("morningAgainstSimulate")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("proxies", [True, False], ids=["proxies", "service"])
+def test_what_a_pod_autoscaler_pays_for_the_same_morning(
+    lab, namespace, operator, external_metrics, restart_operator, day, rows, proxies
+) -> None:
+    """Nothing is asked of the baseline but that it was one: its figures are printed beside the planner's."""
+    limits = Limits(slots=SLOTS, maximum=POOLS)
+    live.apply(lab, morning_keda.platform(namespace, SLOTS, POOLS))
+    live.wait_ready(lab, namespace)
+    operator.stop()
+    try:
+        morning_keda.hand_over(lab, namespace, SLOTS, POOLS, proxies=proxies, keda=external_metrics == "KEDA")
+        began = time.time() + 1.0
+        counters, ends = _played(lab, namespace, day, began)
+    finally:
+        morning_keda.take_back(lab, namespace)
+        restart_operator()
+    paid = morning_live.bill(lab, morning_keda.group(namespace), began, ends)
+    there, start, end = _there(day)
+    trace = morning.trace({7 * morning.WEEKS: there}, start, end)
+    how = "our proxies" if proxies else "a Service"
+    without = "" if proxies else " by least connections"
+    world = World(trace, SLOTS, LEAD, 1, rehome=proxies, spread=not proxies)
+    rows += [
+        morning_live.played(f"HPA + {external_metrics}, {how}, played", paid, counters, len(there)),
+        morning_live.simulated(f"HPA, {how}{without}, simulated", world.run(utilization(limits, morning_keda.TARGET))),
+    ]
+    print(f"\n{morning_live.table(rows)}\nsizes that the HPA asked for: {morning_keda.sizes(lab, namespace)}")
+    assert paid.nodes > 1, "the autoscaler bought nodes as streams came"

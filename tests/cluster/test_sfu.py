@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ import live
 import trusted
 from visio_lab.operator_process import make_namespace
 
-PROGRAM = Path(live.__file__).with_name("room_participants.py")
+WITH_SOUND = (sys.executable, str(Path(live.__file__).with_name("room_participants.py")))
+"""The program whose participants send a tone and hear it."""
 PEOPLE = 3
 """Participants of a room."""
 JOINED_S = 60.0
@@ -40,17 +41,17 @@ CUT_S = 3.0
 class Calls:
     """Participants in a pod of their own, steered by a ConfigMap, followed by their log."""
 
-    def __init__(self, lab: Any, namespace: str) -> None:
-        self.lab, self.namespace = lab, namespace
+    def __init__(self, lab: Any, namespace: str, people: int = PEOPLE, program: Sequence[str] = WITH_SOUND) -> None:
+        self.lab, self.namespace, self.people, self.program = lab, namespace, people, program
         self.rooms: dict[str, dict[str, Any]] = {}
         self._write()
         live.apply(lab, [self._pod()])
 
     def open(self, room: str, node: str | None = None) -> None:
         """A room in which everybody hears everybody, on the server with this node id or any."""
-        self.rooms[room] = {"people": PEOPLE, **({"node": node} if node else {})}
+        self.rooms[room] = {"people": self.people, **({"node": node} if node else {})}
         self._write()
-        live.eventually(f"all hear each other in {room}", lambda: self.hearing(room) == PEOPLE, JOINED_S)
+        live.eventually(f"all hear each other in {room}", lambda: self.hearing(room) == self.people, JOINED_S)
 
     def close(self, room: str) -> None:
         """Everybody leaves."""
@@ -67,7 +68,7 @@ class Calls:
     def hearing(self, room: str) -> int:
         """Participants who hear all others, by what they said last."""
         last = {each["who"]: each["hears"] for each in self.events(room) if each["event"] == "present"}
-        return sum(hears == PEOPLE - 1 for hears in last.values())
+        return sum(hears == self.people - 1 for hears in last.values())
 
     def lost(self, room: str, since: float) -> list[dict[str, Any]]:
         """Every cut of a call."""
@@ -117,7 +118,7 @@ class Calls:
         container = {
             "name": "people",
             "image": "lab-process",
-            "command": [sys.executable, str(PROGRAM)],
+            "command": [*self.program],
             "env": [{"name": "PARTICIPANTS", "value": "/participants/work.json"}, *secret],
             "volumeMounts": [{"name": "work", "mountPath": "/participants"}],
             "securityContext": context,

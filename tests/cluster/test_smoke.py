@@ -47,7 +47,8 @@ def _failed(results: Mapping[str, Json]) -> set[str]:
 
 def test_everything_works_with_what_the_operator_wrote(smoking: Any) -> None:
     code, results, error = platform.run_smoke(smoking, NAMESPACE, "--timeout", "120")
-    assert (code, _failed(results), error) == (0, set(), "")
+    failed = _failed(results)
+    assert (code, failed, error) == (0, set(), ""), [results[name] for name in sorted(failed)]
     assert tuple(results) == NAMES
     assert all(result["ok"] and result["detail"] for result in results.values())
     jobs = live.items(smoking, "jobs.batch", NAMESPACE, "app.kubernetes.io/component=smoke")
@@ -162,7 +163,8 @@ def test_one_wrong_setting_fails_its_check_alone(
     with spoil(unguarded):
         arguments = ["--only", *only] if only else []
         code, results, error = platform.run_smoke(unguarded, NAMESPACE, "--timeout", "120", *arguments)
-    assert (code, _failed(results)) == (1, {check}), error
+    failed = _failed(results)
+    assert (code, failed) == (1, {check}), (error, [results[name] for name in sorted(failed)])
     assert results[check]["field"] == field
     assert results[check]["next"]
     assert WRONG not in json.dumps(results)

@@ -14,7 +14,7 @@ from visio_stack import HOST, Programs, Services, Visio, answers, free_port, ser
 
 from rendered_environment import rendered_environment
 from visio_lab.progress import open_progress
-from visio_lab.visio_source import prepare
+from visio_lab.visio_source import checkouts, prepare
 
 CELERY = ["celery", "-A", "summary.core.celery_worker", "worker", "--pool=solo", "--loglevel=info", "-Q"]
 QUEUES = ("TRANSCRIBE_QUEUE_V2", "SUMMARIZE_QUEUE_V2", "CALL_WEBHOOK_QUEUE_V2")
@@ -43,12 +43,12 @@ def recorded() -> Iterator[Others]:
 
 @pytest.fixture(scope="session")
 def visio_home(request: pytest.FixtureRequest) -> Path | None:
-    """Where Visio's own programs are; None where the stand-ins play them."""
-    source = request.config.getoption("--visio-source")
-    if source is None:
+    """Where Visio's own programs are, those of the newest release given; None where the stand-ins play them."""
+    sources = list(checkouts(request.config.getoption("--visio-source")).values())
+    if not sources:
         return None
     with open_progress() as progress:
-        return prepare(source, progress)
+        return prepare(sources[-1], progress)
 
 
 @pytest.fixture(scope="session")

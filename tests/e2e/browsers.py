@@ -90,7 +90,7 @@ def make_room(page: Page, host: str) -> str:
 
 def join(page: Page, name: str) -> None:
     """Pass the page before the room, where there is one."""
-    entered = page.locator("[data-attr^=controls-subtitles]")
+    entered = page.locator("[data-attr=controls-leave]")
     button = page.get_by_role("button", name="Join", exact=True)
     button.or_(entered).first.wait_for()
     if button.is_visible():

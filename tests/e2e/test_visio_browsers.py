@@ -25,7 +25,7 @@ import smoke_platform as platform
 from visio_checks.names import NAMES
 from visio_lab.public_ca import certificate_file
 from visio_lab.standins.tone import encode_words, wav
-from visio_lab.visio_source import version_of
+from visio_lab.visio_source import checkouts
 
 NAMESPACE, HOST = "browsers", "visio.example.gouv.fr"
 RATE = 48_000
@@ -41,7 +41,7 @@ BUSY, SETTLED_S = 0.5, 180
 @pytest.fixture(scope="module")
 def visio(real_lab: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The platform, Ready, by Visio's own programs."""
-    version = version_of(request.config.getoption("--visio-source"))
+    version = list(checkouts(request.config.getoption("--visio-source")))[-1]
     platform.make_outside_services(real_lab)
     platform.make_platform(real_lab, NAMESPACE, version)
     live.eventually("the agents take rooms", lambda: max(agents_load(real_lab)) < BUSY, SETTLED_S, every=2)

@@ -82,10 +82,12 @@ def test_definitions_lose_the_conditions_of_their_chart(tmp_path: Path, monkeypa
     (source / "crds" / "a.yaml").write_text("{{- if .x }}\n---\nkind: CustomResourceDefinition\n{{- end }}\n")
     (source / "crds" / "b.yaml").write_text("kind: ValidatingAdmissionPolicy\n")
     wanted = {"module": "m", "version": "v1", "folder": "crds", "files": ["*.yaml"]}
-    (tool / "crds.json").write_text(json.dumps([wanted]))
+    elsewhere = {**wanted, "files": ["b.yaml"], "into": "policies"}
+    (tool / "crds.json").write_text(json.dumps([wanted, elsewhere]))
     monkeypatch.setattr(go_modules, "module_folder", lambda *_: source)
     go_modules.copy_crds(Path("go"), tool, target, {})
     assert front_door.read_crds(target / "crds") == [{"kind": "CustomResourceDefinition"}]
+    assert [file.name for file in (target / "policies").iterdir()] == ["b.yaml"]
 
 
 def context(directory: Path, images: frozenset[str]) -> LabContext:

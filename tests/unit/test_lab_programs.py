@@ -13,7 +13,15 @@ import pytest
 
 from visio_lab.context import REAL_IMAGES, LabContext, load_context
 from visio_lab.postgres import setting
-from visio_lab.programs import has_program, image_pattern, is_process_pod, program, stop_signal
+from visio_lab.programs import (
+    OLDER,
+    has_program,
+    image_pattern,
+    is_process_pod,
+    missing_version,
+    program,
+    stop_signal,
+)
 from visio_lab.stages import process_pod, stage_manifests
 from visio_operator.api.releases import load_releases
 from visio_operator.plan.images import as_release
@@ -61,6 +69,34 @@ def test_a_pod_is_real_by_the_image_of_any_container(image: str, process: bool) 
 def test_where_all_pods_are_real_every_image_of_the_platform_is_a_process() -> None:
     images = as_release(load_releases()[-1], []).images.values()
     assert {each for each in images if not is_process_pod(a_pod({"name": "c", "image": each}), REAL)} == set()
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("livekit/livekit-server:v1.13.5", "livekit-server"),
+        ("r.example:5000/livekit/livekit-server:v1.11.0", "livekit-server-1.11.0"),
+        (f"livekit/livekit-server:v1.11.0@sha256:{'0' * 64}", "livekit-server-1.11.0"),
+        ("livekit/livekit-server:v1.13.6", "livekit-server"),
+    ],
+)
+def test_a_media_server_is_of_the_version_that_its_image_names(image: str, expected: str, tmp_path: Path) -> None:
+    ctx = replace(REAL, bin=tmp_path)
+    for command, args in (([], ["--dev"]), (["/livekit-server"], ["--dev"]), ([], ["livekit-server", "--dev"])):
+        assert program(image, command, args, ctx) == [expected, "--dev"]
+    missing = missing_version(image, ctx)
+    assert missing == (
+        ""
+        if expected == "livekit-server"
+        else f"{image}: this lab has no program of that version; start it with --livekit 1.11.0"
+    )
+    (tmp_path / expected).touch()
+    assert missing_version(image, ctx) == ""
+
+
+def test_the_lab_has_a_program_for_every_media_server_of_the_ladder() -> None:
+    tags = {entry.images["livekit"].rpartition("/")[2] for entry in load_releases()}
+    assert tags == {"livekit-server:v1.13.5", *OLDER}
 
 
 @pytest.mark.parametrize(("ctx", "process"), [(CTX, False), (REAL, True)], ids=["control", "real"])
@@ -169,7 +205,7 @@ def test_a_setting_of_the_database_may_stand_in_a_file(tmp_path: Path) -> None:
 
 def test_the_settings_of_a_lab_say_which_pods_are_real(tmp_path: Path) -> None:
     assert load_context(tmp_path).real_images == CTX.real_images
-    settings = {"port": 1, "pods": "real", "visio_source": "/checkout"}
+    settings = {"port": 1, "pods": "real", "visio_homes": {"1.26.0": "/old", "1.27.0": "/new"}}
     (tmp_path / "lab.json").write_text(json.dumps(settings))
     found = load_context(tmp_path)
-    assert (found.real_pods, found.visio_source) == (True, Path("/checkout"))
+    assert (found.real_pods, found.visio_homes) == (True, {"1.26.0": Path("/old"), "1.27.0": Path("/new")})

@@ -77,12 +77,46 @@ def test_every_program_of_our_own_beside_a_tool_is_built_with_it(tool: Tool) -> 
 
 def test_only_real_pods_need_the_programs_of_pods(cache: Path) -> None:
     for tool in TOOLS:
-        if not tool.real_pods:
+        if not tool.real_pods and not tool.asked_for:
             for binary in tool.binaries:
                 a_program(tools.cached(tool) / binary, "")
     found = tools.ensure_tools(SilentProgress())
     assert "livekit-server" not in found
     assert "kube-apiserver" in found
+
+
+def test_older_versions_are_left_out_until_somebody_asks_for_them(cache: Path) -> None:
+    for tool in TOOLS:
+        for binary in tool.binaries if not tool.asked_for else ():
+            a_program(tools.cached(tool) / binary, "")
+    assert "livekit-server-1.11.0" not in tools.ensure_tools(SilentProgress(), real_pods=True)
+
+    [older] = [tool for tool in TOOLS if tool.name == "livekit-1.11.0"]
+    a_program(tools.cached(older) / "livekit-server-1.11.0", "")
+    found = tools.ensure_tools(SilentProgress(), further=["livekit-1.11.0"])
+    assert found["livekit-server-1.11.0"].parent == tools.cached(older)
+    assert "livekit-server" not in found
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_version_that_nobody_builds_is_named() -> None:
+    with pytest.raises(
+        LabError, match=r"livekit-1\.10\.0: no such program; there is livekit-1\.11\.0, participants, keda"
+    ) as refused:
+        tools.ensure_tools(SilentProgress(), further=["livekit-1.10.0"])
+    assert refused.value.exit_code == 2
+
+
+def test_a_tool_asked_for_is_part_of_no_lab_and_built_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "TOOLS", (Tool("helm", ("helm",), 1, asked_for=True),))
+    use_go(monkeypatch, a_go(tmp_path / "go", 'cp "$0" "$out/helm"'))
+    assert tools.ensure_tools(SilentProgress(), real_pods=True) == {}
+    folder = tools.ensure_tool("helm", SilentProgress())
+    assert os.access(folder / "helm", os.X_OK)
+    use_go(monkeypatch, a_go(tmp_path / "go", "exit 1"))
+    assert tools.ensure_tool("helm", SilentProgress()) == folder
 
 
 @pytest.mark.usefixtures("only_helm")

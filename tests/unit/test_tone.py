@@ -24,7 +24,7 @@ def heard(pcm: Samples, piece: int = 1920) -> list[tuple[int, float]]:
     return [word for start in range(0, len(pcm), piece) for word in decoder.hear(pcm[start : start + piece])]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(0, 65_535), min_size=1, max_size=6),
     st.floats(0.46, 1.5),

@@ -87,6 +87,7 @@ def deployment_crd() -> dict[str, Any]:
             priority=1,
             description="Why an upgrade waits.",
         ),
+        _column("Next-Start", ".status.upgrade.nextStart", priority=1, description="When the next rung can start."),
     ]
     schema = _root(VisioDeployment, _spec_of(VisioDeployment), VisioDeploymentStatus)
     return _definition(KIND, PLURAL, SHORT_NAME, "Namespaced", schema, columns, status=True)

@@ -1,10 +1,12 @@
 """The release ladder: which Visio releases exist, in which order they are climbed, and what differs between them.
 
-The built-in ladder is data (`releases.yaml`); VisioRelease objects add rungs or override images, with digests.
+The built-in ladder is data (`releases.yaml`), written as changes: a rung has the images and settings of the one below
+it, except where it says otherwise. VisioRelease objects add rungs or override images, with digests.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -14,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, StringConstraints
 
-from .fields import Model, Rule, Text, pattern
+from .fields import Model, Rule, Text, Unique, pattern
 from .spec import ObjectMeta, ReleaseVersion
 
 IMAGE = pattern(
@@ -23,6 +25,7 @@ IMAGE = pattern(
 )
 DIGEST = pattern(r"^sha256:[0-9a-f]{64}$", "use sha256: and 64 hexadecimal digits")
 SETTING = pattern(r"^[a-z][A-Za-z0-9]*$", "use a camelCase name")
+MIGRATION = pattern(r"^[0-9]{4}(_[a-z0-9_]+)?$", "use the number of the migration, such as 0019")
 
 ImageKey = Literal[
     "backend", "frontend", "summary", "agents", "whisper", "livekit", "egress", "moshi", "operator", "postgres",
@@ -31,11 +34,17 @@ ImageKey = Literal[
 IMAGE_KEYS: tuple[str, ...] = ImageKey.__args__  # type: ignore[attr-defined]
 RELEASED_TOGETHER = ("backend", "frontend", "summary", "agents")
 """Images that carry the release's own tag; a new rung must name all of them."""
+Precondition = Literal["duplicateUsers", "summaryV2", "livekitWebhook", "summaryRegion"]
+"""What has to hold before a release is climbed; docs/releases.md says what each one means and who checks it."""
+PRECONDITIONS: tuple[str, ...] = Precondition.__args__  # type: ignore[attr-defined]
+Provenance = Literal["read", "releaseNotes"]
+PROVENANCES: tuple[str, ...] = Provenance.__args__  # type: ignore[attr-defined]
 _KEY_PATTERN = pattern(f"^({'|'.join(IMAGE_KEYS)})$", f"use one of {', '.join(IMAGE_KEYS)}")
 
 Key = Annotated[str, StringConstraints(pattern=_KEY_PATTERN)]
 Image = Annotated[str, StringConstraints(pattern=IMAGE, max_length=512)]
 Digest = Annotated[str, StringConstraints(pattern=DIGEST, max_length=71)]
+Migration = Annotated[str, StringConstraints(pattern=MIGRATION, max_length=128)]
 SettingName = Annotated[str, StringConstraints(pattern=SETTING, max_length=63)]
 
 
@@ -50,6 +59,24 @@ class ReleaseEntry:
     """Image reference by image key, with its digest where one is known."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What differs by version, as text; see releases.yaml."""
+    migrations: tuple[str, ...] = ()
+    """The database migrations that come with its minor, up to it, such as "0019"."""
+    preconditions: tuple[str, ...] = ()
+    """What has to hold before an upgrade leads here, by the names of `PRECONDITIONS`."""
+    notes: tuple[str, ...] = ()
+    """What people have to do or to know, one sentence each."""
+    date: str = ""
+    """The day of its release, as in 2026-08-14; empty when it is not known."""
+    provenance: str = "releaseNotes"
+    """`read`: checked in the source at its tag, or stated in a VisioRelease. `releaseNotes`: told by others."""
+
+    @property
+    def changes_schema(self) -> bool:
+        """Whether its migrations may change the database, so that older images must not follow.
+
+        Release notes do not always name a migration: what was not read counts as a change.
+        """
+        return bool(self.migrations) or self.provenance == "releaseNotes"
 
 
 @dataclass(frozen=True)
@@ -78,6 +105,17 @@ class VisioReleaseSpec(Model):
     )
     settings: Annotated[dict[SettingName, Text], Field(max_length=50)] = Field(
         default={}, description="What differs from the previous release, by the names that releases.yaml uses."
+    )
+    migrations: Annotated[list[Migration], Field(max_length=50), Unique()] | None = Field(
+        None,
+        description="Database migrations that come with it, such as 0019; an empty list says that there are none. "
+        "Unset, a new release counts as one that changes the database.",
+    )
+    preconditions: Annotated[list[Precondition], Field(max_length=10), Unique()] | None = Field(
+        None, description="What has to hold before the release is climbed; unset keeps what is built in."
+    )
+    notes: Annotated[list[Text], Field(max_length=20)] | None = Field(
+        None, description="What people have to do or to know; unset keeps what is built in."
     )
 
 
@@ -110,22 +148,76 @@ def load_releases() -> tuple[ReleaseEntry, ...]:
 
 
 def parse_releases(text: str) -> tuple[ReleaseEntry, ...]:
-    """A ladder from YAML text as in releases.yaml; every rung names every image. ValueError when one does not."""
+    """A ladder from YAML text as in releases.yaml. ValueError, with the release and the key, when it is not sound."""
     data: dict[str, Any] = yaml.safe_load(text)
     shared = data["shared"]
+    images, settings = dict(shared["images"]), dict(shared["settings"])
     ladder: list[ReleaseEntry] = []
     for rung in sorted(data["releases"], key=lambda rung: order(rung["version"])):
-        version = rung["version"]
-        images = {
-            key: image.format(version=version) for key, image in {**shared["images"], **rung.get("images", {})}.items()
-        }
-        missing = set(IMAGE_KEYS) - set(images)
-        if missing:
-            raise ValueError(f"release {version} names no image for {', '.join(sorted(missing))}")
-        settings = {**shared["settings"], **rung.get("settings", {})}
-        previous = ladder[-1].version if ladder else None
-        ladder.append(ReleaseEntry(version, previous, _with_digests(images, rung.get("digests", {})), settings))
+        below = ladder[-1] if ladder else None
+        _sound(rung, below)
+        images |= rung.get("images", {})
+        settings |= rung.get("settings", {})
+        ladder.append(_entry(rung, below, images, settings))
     return tuple(ladder)
+
+
+_RUNG_KEYS = frozenset(
+    {"version", "date", "provenance", "migrations", "preconditions", "notes", "images", "digests", "settings"}
+)
+
+
+def _sound(rung: Mapping[str, Any], below: ReleaseEntry | None) -> None:
+    version = rung["version"]
+    if below is not None and version == below.version:
+        raise ValueError(f"release {version} is there twice")
+    unknown = sorted(set(rung) - _RUNG_KEYS)
+    if unknown:
+        raise ValueError(f"release {version} has unknown keys: {', '.join(unknown)}")
+    if rung.get("provenance") not in PROVENANCES:
+        raise ValueError(f"release {version} needs provenance: one of {', '.join(PROVENANCES)}")
+    wrong = [name for name in rung.get("migrations", ()) if not (isinstance(name, str) and re.match(MIGRATION, name))]
+    if wrong:
+        raise ValueError(f"release {version} has migrations that are no names such as '0019': {wrong}")
+    strange = sorted(set(rung.get("preconditions", ())) - set(PRECONDITIONS))
+    if strange:
+        raise ValueError(f"release {version} has unknown preconditions: {', '.join(strange)}")
+
+
+def _entry(
+    rung: Mapping[str, Any], below: ReleaseEntry | None, images: Mapping[str, str], settings: Mapping[str, str]
+) -> ReleaseEntry:
+    version = rung["version"]
+    missing = set(IMAGE_KEYS) - set(images)
+    if missing:
+        raise ValueError(f"release {version} names no image for {', '.join(sorted(missing))}")
+    named = {key: image.format(version=version) for key, image in images.items()}
+    base = _of_minor(version, below)
+    return replace(
+        base,
+        previous=below.version if below is not None else None,
+        images=_with_digests(named, rung.get("digests", {})),
+        settings=dict(settings),
+        date=str(rung.get("date", "")),
+        provenance=rung["provenance"],
+        **_own(rung),
+    )
+
+
+def _of_minor(version: str, below: ReleaseEntry | None) -> ReleaseEntry:
+    """What a rung has of the one below: nothing but its minor's migrations, preconditions and notes, if it is a patch.
+
+    A patch is climbed in place of the rungs of its minor below it.
+    """
+    plain = ReleaseEntry(version, None, {})
+    if below is None or order(below.version)[:2] != order(version)[:2]:
+        return plain
+    return replace(plain, migrations=below.migrations, preconditions=below.preconditions, notes=below.notes)
+
+
+def _own(given: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("migrations", "preconditions", "notes")
+    return {name: tuple(given[name]) for name in names if given.get(name) is not None}
 
 
 def find_release(ladder: Iterable[ReleaseEntry], version: str) -> ReleaseEntry | None:
@@ -138,8 +230,9 @@ def merge_releases(
 ) -> tuple[tuple[ReleaseEntry, ...], tuple[Refusal, ...]]:
     """The ladder with VisioRelease objects laid over it, lowest rung first, and those that do not fit.
 
-    A known release gets the images, digests and settings that are given. A new one must name its previous release and
-    the images that are released together; everything else is taken from the previous one.
+    A known release gets what is given and keeps the rest. A new one must name its previous release and the images that
+    are released together; its other images and its settings are those of the previous one, its migrations,
+    preconditions and notes are its own (a patch has its minor's too). Built-in rungs above keep theirs.
     """
     rungs = {entry.version: entry for entry in ladder}
     refused = []
@@ -149,15 +242,22 @@ def merge_releases(
         if problem:
             refused.append(Refusal(release.metadata.name, *problem))
             continue
-        base = rungs.get(spec.version) or rungs[spec.previous or ""]
-        rungs[spec.version] = replace(
-            base,
-            version=spec.version,
-            previous=spec.previous or base.previous,
-            images=_with_digests({**base.images, **spec.images}, spec.digests),
-            settings={**base.settings, **spec.settings},
-        )
+        rungs[spec.version] = _laid_over(rungs.get(spec.version), rungs.get(spec.previous or ""), spec)
     return tuple(sorted(rungs.values(), key=lambda entry: order(entry.version))), tuple(refused)
+
+
+def _laid_over(known: ReleaseEntry | None, previous: ReleaseEntry | None, spec: VisioReleaseSpec) -> ReleaseEntry:
+    below = known or previous
+    assert below is not None
+    base = known or _of_minor(spec.version, previous)
+    return replace(
+        base,
+        previous=spec.previous or base.previous,
+        images=_with_digests({**below.images, **spec.images}, spec.digests),
+        settings={**below.settings, **spec.settings},
+        provenance=base.provenance if spec.migrations is None else "read",
+        **_own({"migrations": spec.migrations, "preconditions": spec.preconditions, "notes": spec.notes}),
+    )
 
 
 def _does_not_fit(spec: VisioReleaseSpec, rungs: Mapping[str, ReleaseEntry]) -> tuple[str, str] | None:

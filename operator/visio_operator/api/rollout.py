@@ -1,4 +1,4 @@
-"""How the platform may change and what may be changed about its parts: upgrades, sovereignty, overrides."""
+"""What the platform must keep to and what may be changed about its parts: sovereignty and overrides."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from .fields import Duration, Model, Quantity, Rule, Unique, Word, amount, pattern, seconds
+from .fields import Model, Quantity, Rule, Unique, Word, amount, pattern
 
-TIME_OF_DAY = pattern(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "use hours and minutes in quotes, such as '22:30'")
-TIME_ZONE = pattern(r"^[A-Za-z]+(/[A-Za-z0-9_+-]+){0,2}$", "use an IANA name such as Europe/Paris")
 CIDR = pattern(r"^[0-9a-fA-F.:]+/(0|[1-9][0-9]{0,2})$", "use an address range such as 192.0.2.0/24")
 REGISTRY = pattern(
     r"^[a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?(/[a-z0-9]+([-._]+[a-z0-9]+)*)*$",
@@ -32,42 +30,6 @@ LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=63
 Amounts = Annotated[dict[Annotated[str, StringConstraints(pattern=RESOURCE)], Quantity], Field(max_length=3)]
 
 _SECRET_ENDINGS = ("PASSWORD", "SECRET", "SECRET_KEY", "API_KEY", "PRIVATE_KEY", "_TOKEN")
-
-
-class Window(Model):
-    """A time in which upgrades may start."""
-
-    rules = (
-        Rule(
-            "duration(self.duration) >= duration('15m') && duration(self.duration) <= duration('24h')",
-            "duration is outside 15m to 24h",
-            "write a window of that length, or several windows",
-            lambda self: 900 <= seconds(self.duration) <= 86_400,
-            "duration",
-        ),
-    )
-
-    days: Annotated[
-        list[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]],
-        Field(min_length=1, max_length=7),
-        Unique(),
-    ] = Field(description="Days of the week.")
-    start: Annotated[str, StringConstraints(pattern=TIME_OF_DAY, max_length=5)] = Field(description="Time of day.")
-    duration: Duration = Field(description="Length of the window.")
-    time_zone: Annotated[str, StringConstraints(pattern=TIME_ZONE, max_length=64)] = Field(
-        "Europe/Paris", description="IANA time zone of the window."
-    )
-
-
-class Upgrade(Model):
-    """How a new version is rolled out."""
-
-    mode: Literal["Auto", "Approve"] = Field("Auto", description="Upgrade by itself, or wait for approval.")
-    windows: Annotated[list[Window], Field(max_length=20)] = Field(default=[], description="Empty means at any time.")
-    ring: Literal["pilot", "early", "broad"] = Field("broad", description="Later rings wait for earlier ones.")
-    soak: Duration = Field("30m", description="Quiet time after a rung before the next one.")
-    canary: bool = Field(True, description="Try one new media server before the others.")
-    on_failure: Literal["Rollback", "Hold"] = Field("Rollback", description="What follows a failed rung.")
 
 
 def is_cidr(text: str) -> bool:

@@ -82,6 +82,9 @@ def _convert(node: Mapping[str, Any], defs: Mapping[str, Any], where: str, above
         result["additionalProperties"] = _convert(values, defs, f"{where}[*]", above)
     _fit_default(result, where)
     _check_bounded(result, where)
+    if result.get("properties") == {}:
+        # The API server drops an empty map, after which the stored definition differs for ever from the applied one.
+        del result["properties"]
     return dict(sorted(result.items()))
 
 

@@ -9,14 +9,17 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from .branding import Branding, Rooms
+from .drains import Drain
 from .fields import Bounds, HostName, Model, ObjectName, Rule, Unique, pattern
 from .integrations import ExternalApi, RoomKits, Sentry, Telephony
 from .keys import Livekit, Secrets
 from .media import Sfu, Workers
 from .parts import Capacity, Captions, GpuPool, Recording, Transcription, Users
-from .rollout import PartOverride, Sovereignty, Upgrade
+from .rollout import PartOverride, Sovereignty
 from .routes import CaBundle, Gateway
 from .services import Database, Docs, Llm, Mail, ObjectStorage, Oidc, Redis, Superuser
+from .signals import Signals
+from .upgrades import Upgrade
 
 GROUP = "visio-operator.dev"
 VERSION = "v1alpha1"
@@ -92,6 +95,13 @@ class VisioDeploymentSpec(Model):
             "host",
         ),
         Rule(
+            "!has(self.drain.deadline) || !has(self.sfu.drainDeadline)",
+            "drain.deadline and sfu.drainDeadline say the same thing twice",
+            "remove sfu.drainDeadline",
+            lambda self: self.drain.deadline is None or self.sfu.drain_deadline is None,
+            "drain.deadline",
+        ),
+        Rule(
             "!self.transcription.enabled || self.recording.enabled",
             "transcription needs recording",
             "enable recording, or disable transcription",
@@ -125,6 +135,7 @@ class VisioDeploymentSpec(Model):
         None, description="Certificate authorities that all pods trust; without it, those of their images."
     )
     sfu: Sfu = Field(default=Sfu(), description="Media servers.")
+    drain: Drain = Field(default=Drain(), description="What becomes of calls whose media server has to go.")
     api: Bounds = Field(default=Bounds(), description="Replicas of the API.")
     frontend: Bounds = Field(default=Bounds(), description="Replicas of the web front end.")
     workers: Workers = Field(default=Workers(), description="Replicas of each queue worker.")
@@ -135,10 +146,14 @@ class VisioDeploymentSpec(Model):
         default=[], description="Pools of GPU nodes."
     )
     capacity: Capacity = Field(default=Capacity(), description="How GPU capacity follows the load.")
+    signals: Signals = Field(default=Signals(), description="Where the signals of load are read.")
     upgrade: Upgrade = Field(default=Upgrade(), description="How a new version is rolled out.")
     sovereignty: Sovereignty = Field(default=Sovereignty(), description="Where things come from and may go.")
     overrides: Annotated[list[PartOverride], Field(max_length=20), Unique("part")] = Field(
         default=[], description="Per part: resources, placement and further environment."
+    )
+    emergency_stop: bool = Field(
+        False, description="The operator writes nothing but status: no rung, no scaling, no repair. Calls go on."
     )
     deletion_policy: Literal["Retain", "Delete"] = Field(
         "Retain", description="What becomes of data volumes and generated secrets when this object is deleted."

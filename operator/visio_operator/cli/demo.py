@@ -86,7 +86,8 @@ def demo(arguments: argparse.Namespace) -> int:
         if source is not None and not arguments.call:
             raise LabError("--visio-source: only a whole call is made with Visio's programs: add --call", exit_code=2)
         with open_progress() as progress:
-            running = labs.up(progress=progress, pods="real" if arguments.call else "control", visio_source=source)
+            pods: labs.Pods = "real" if arguments.call else "control"
+            running = labs.up(progress=progress, pods=pods, visio_sources=[] if source is None else [source])
         # Of machine-readable output, standard output holds nothing else.
         with open_view(sys.stdout if arguments.output == "text" else sys.stderr) as view:
             if arguments.call:

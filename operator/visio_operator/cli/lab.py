@@ -50,8 +50,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             command.add_argument(
                 "--visio-source",
                 type=Path,
+                action="append",
+                default=[],
                 metavar="DIR",
-                help="a checkout of Visio, whose programs then run in place of the stand-ins (with --pods real)",
+                help="a checkout of Visio, whose programs then run in place of the stand-ins (with --pods real); "
+                "several of different releases, and the tag of an image says whose programs run",
+            )
+            command.add_argument(
+                "--livekit",
+                action="append",
+                default=[],
+                metavar="VERSION",
+                help="an older livekit-server, such as 1.11.0, for pods of that image (with --pods real)",
             )
         command.set_defaults(func=func)
 
@@ -62,7 +72,13 @@ def up(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, _interrupt)
     try:
         with open_progress() as progress:
-            started = lab.up(arguments.dir, progress=progress, pods=arguments.pods, visio_source=arguments.visio_source)
+            started = lab.up(
+                arguments.dir,
+                progress=progress,
+                pods=arguments.pods,
+                visio_sources=arguments.visio_source,
+                livekit=arguments.livekit,
+            )
     except LabError as error:
         return _refuse("up", error)
     except KeyboardInterrupt:

@@ -144,7 +144,7 @@ def healthy(spec: VisioDeploymentSpec, name: str, namespace: str, ladder: tuple[
             current=True,
             succeeded=part in JOBS | CHECKS,
         )
-        for part in part_set(spec)
+        for part in part_set(spec, entry.settings if entry else None)
     }
     keys: dict[str, frozenset[str]] = {}
     for wanted in secrets_wanted(spec):

@@ -44,6 +44,7 @@ columns of recordings (--jobs):
   late            transcriptions that started after transcription.startWithin, of all
   busy            share of the paid time in which a server worked
   jobs ended      transcriptions cut because their server was taken away
+  handed over     servers that captions gave back in the same half minute, and that were not bought
 policies:
   HPA at N %            HorizontalPodAutoscaler on used slots
   KEDA cron and 60 %    the same, with a floor in office hours as the history has them
@@ -52,6 +53,7 @@ policies:
   static peak           the highest load of the whole trace, always
   knows the streams     buys ahead for the streams that will come; its orders are late or fail as all others
   knows the future      the oracle
+  one pool with captions  recordings on servers of the price of captions, taken over where captions give one back
 All but the planner and those who know spread new streams over all servers, and their streams stay where they are."""
 
 
@@ -147,24 +149,26 @@ def _study(arguments: argparse.Namespace, config: PlannerConfig, trace: Streams 
     cloud = cloud_of(arguments.lead * 60.0)
     moving, seed = not arguments.no_moving, arguments.seed
     study = Study(cloud.median, _setting(arguments, config))
+    price = config.limits("captions").price_per_hour
+    returned: Sequence[float] = ()
     with _progress() as progress:
         tell = Teller(progress)
         if trace is not None:
             history, limits = _history(arguments, trace), config.limits("captions")
             trace = replace(trace, calendar=config.calendar())
-            lines, week, whole = compare(
-                entrants(limits, trace, cloud, history, moving), trace, limits, cloud, seed, history, tell
-            )
+            found = compare(entrants(limits, trace, cloud, history, moving), trace, limits, cloud, seed, history, tell)
+            returned = found.returned
             study = replace(
                 study,
                 setting=_setting_of_streams(arguments, study.setting, trace, history),
-                policies=lines,
-                week=week,
-                whole=whole,
+                policies=found.lines,
+                week=found.week,
+                whole=found.whole,
                 frontier=frontier(trace, limits, seed, history, moving, tell) if arguments.frontier else (),
             )
         if jobs:
-            study = replace(study, recordings=transcribe(jobs, config.limits("transcription"), cloud, seed, tell))
+            own = config.limits("transcription")
+            study = replace(study, recordings=transcribe(jobs, own, cloud, seed, tell, returned, price))
     return study
 
 

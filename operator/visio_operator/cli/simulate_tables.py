@@ -105,7 +105,7 @@ def _recordings(found: Recordings, study: Study) -> Table:
     table = _table(
         f"{found.jobs:,} recordings, {found.audio_hours:,.0f} h of audio, {found.work_hours:,.0f} server hours of work,"
         f" start within {found.start_within_seconds:g} s, {_clouds(study)}",
-        ("policy", "late", "late of all", "busy", "server hours", "jobs ended", "orders", "euros"),
+        ("policy", "late", "late of all", "busy", "server hours", "jobs ended", "orders", "handed over", "euros"),
     )
     for line in found.policies:
         table.add_row(
@@ -116,6 +116,7 @@ def _recordings(found: Recordings, study: Study) -> Table:
             f"{line.server_hours:,.0f}",
             str(line.jobs_ended),
             str(line.orders),
+            str(line.handed_over),
             _euros(line.euros),
         )
     return table

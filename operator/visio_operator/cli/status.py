@@ -13,6 +13,8 @@ from typing import Any
 from visio_operator.api.spec import KIND
 
 from .approve import status_lines
+from .drain import drain_lines
+from .upgrade_text import upgrade_lines
 
 Body = Mapping[str, Any]
 
@@ -79,12 +81,17 @@ def show_status(live: Body, as_json: bool) -> None:
     for part in status.get("parts") or ():
         count = f"{part.get('ready', 0)}/{part.get('desired', 0)}"
         print(f"  {part['name']:<20} {part.get('state', ''):<12} {count:<8} {part.get('message', '')}".rstrip())
+    for line in upgrade_lines(status.get("upgrade"), meta["name"], meta["namespace"]):
+        print(line)
     _show_pools(status)
     for line in status_lines(status.get("plan"), meta["name"], meta["namespace"]):
         print(line)
     _show_missing_signals(status)
+    for line in drain_lines(status):
+        print(line)
     if captions := status.get("captions"):
-        print(f"  captions slots       {captions.get('used', 0)}/{captions.get('total', 0)} in use")
+        panic = f", in panic since {captions['panicSince']}" if captions.get("panicSince") else ""
+        print(f"  captions slots       {captions.get('used', 0)}/{captions.get('total', 0)} in use{panic}")
     if work := status.get("transcription"):
         waiting = work.get("waiting")
         shown = "unknown" if waiting is None else waiting

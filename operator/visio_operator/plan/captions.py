@@ -42,7 +42,7 @@ def size_captions(
     cordoned = [server for server in live if not server.serving]
     running = len(serving) + fleet.missing
 
-    need = _need(captions, asked, running)
+    need = _need(captions, asked, running, len(cordoned))
     hold = min(pace.hold, pace.gpu_hold)
     held = hold_before_shrinking(_LESS, running, need.servers, observed.memory, now, hold)
     memory = {**held.memory, **_drains(cordoned, observed, now)}
@@ -53,13 +53,14 @@ def size_captions(
         replicas, marks, note = _shrink(running - held.size, live, serving, fleet, now, pace)
     else:
         replicas, marks, note = fleet.desired, (), ""
-    if held.size <= running and not asked.frozen:
+    if held.size <= running and not asked.frozen and not asked.panic:
         lowered, emptied, why = _take_emptied(live, cordoned, memory, fleet, now, pace)
         replicas, note = min(replicas, lowered), note + why
         marked = {mark.pod for mark in marks}
         marks = (*marks, *(mark for mark in emptied if mark.pod not in marked))
     trace = (
         f"{need.trace}{held.note}",
+        *filter(None, (asked.panic_trace,)),
         f"captions: {len(serving)} serving, {len(cordoned)} cordoned, replicas {fleet.desired} -> {replicas}{note}",
     )
     return PartSize(
@@ -76,10 +77,14 @@ def size_captions(
     )
 
 
-def _need(captions: Captions, asked: PartNeed, running: int) -> _Need:
-    """Servers for the streams to come; never fewer than run while a reading is missing."""
+def _need(captions: Captions, asked: PartNeed, running: int, cordoned: int) -> _Need:
+    """Servers for the streams to come; never fewer than run while a reading is missing, and in a panic never fewer
+    than there are, as far as the maximum lets closed ones be opened.
+    """
     servers = min(max(asked.servers, captions.min), captions.max)
-    if asked.frozen:
+    if asked.panic and not asked.frozen:
+        servers = max(servers, min(running + cordoned, captions.max))
+    if asked.frozen or asked.panic:
         servers = max(servers, running)
     limits: tuple[Limit, ...] = ()
     if asked.servers > captions.max:

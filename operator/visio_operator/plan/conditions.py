@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from .observed import Observed, Workload
 from .order import CHECKS, CRON_JOBS, GPU_PARTS, JOBS, is_up
-from .plan import Condition, PartPlan, Proposal, Release
+from .plan import Condition, PartPlan, Proposal, Release, UpgradePlan
 from .policy import SOVEREIGNTY, Refusal
-from .propose import in_words, next_step
+from .propose import command, in_words, next_step
 from .reasons import ConditionType, Reason
 from .sizing import GpuSize
 
@@ -26,9 +26,11 @@ class Findings:
     release: Release | None
     floors: Mapping[str, int] = field(default_factory=dict)
     """Of GPU parts: servers or workers that have to be ready whatever the load is."""
-    migrating_to: str = ""
-    migration_failed: str = ""
-    upgrade_held: tuple[Reason, str] | None = None
+    part_releases: Mapping[str, Release] = field(default_factory=dict)
+    """Parts that an upgrade has reached, with the release that they go to."""
+    upgrade: UpgradePlan | None = None
+    stopped: str = ""
+    """Why nothing is written: an emergency stop; empty outside one."""
     refusals: Sequence[Refusal] = ()
     gpus: GpuSize = field(default_factory=GpuSize)
     proposal: Proposal | None = None
@@ -42,9 +44,10 @@ def conditions(found: Findings) -> tuple[Condition, ...]:
         _degraded(found),
         _capacity_limited(found.gpus),
         _scaling_frozen(found.gpus),
-        _approval_pending(found.proposal, found.observed),
+        _approval_pending(found.proposal, found.upgrade, found.observed),
         _policy_compliant(found.refusals),
         _upgrade_held(found),
+        _emergency_stop(found.stopped),
     )
 
 
@@ -55,8 +58,8 @@ def lacks(part: str, found: Findings) -> str:
     if plan.faulty or (not plan.write and workload is None):
         return plan.waiting_for
     if part == "migrate" and release is not None:
-        # During an upgrade the Job of the older release is gone, but what runs was migrated by it.
-        done = bool(found.migrating_to) or is_up(part, found.observed, release)
+        # During a rung the Job of the older release is gone, but what runs was migrated by it.
+        done = part in found.part_releases or is_up(part, found.observed, release)
         return "" if done else (workload.failed if workload and workload.failed else "is not done")
     if workload is None:
         return "does not exist yet"
@@ -64,6 +67,8 @@ def lacks(part: str, found: Findings) -> str:
         return "" if workload.succeeded else workload.failed or "is not done"
     if part in CRON_JOBS | CHECKS:
         return ""
+    if plan.stopped:
+        return plan.stopped
     return _replicas_lack(part, workload, plan, found.floors)
 
 
@@ -108,10 +113,11 @@ def _progressing(found: Findings) -> Condition:
     kind = ConditionType.PROGRESSING
     if found.refusals:
         return _condition(kind, False, Reason.SETTLED, "nothing is changed while the spec is refused")
-    if found.migrating_to and not found.migration_failed:
-        message = (
-            f"migrating the database to {found.migrating_to}; all parts stay on the older release until it is done"
-        )
+    if found.stopped:
+        return _condition(kind, False, Reason.EMERGENCY_STOP, found.stopped)
+    upgrade = found.upgrade
+    if upgrade is not None and upgrade.rung and upgrade.held is None:
+        message = f"{upgrade.running} -> {upgrade.rung}, step {upgrade.step or 'back'}: {upgrade.waits_for}"
         return _condition(kind, True, Reason.UPGRADING, message)
     held = [part for part, plan in found.parts.items() if not plan.write and part in found.observed.workloads]
     if held and not any(found.parts[part].faulty for part in held):
@@ -161,13 +167,17 @@ def _scaling_frozen(gpus: GpuSize) -> Condition:
     return _condition(kind, False, Reason.SIGNALS_FRESH, "all signals that sizes depend on are fresh")
 
 
-def _approval_pending(proposal: Proposal | None, observed: Observed) -> Condition:
-    kind = ConditionType.APPROVAL_PENDING
-    if proposal is None:
+def _approval_pending(proposal: Proposal | None, upgrade: UpgradePlan | None, observed: Observed) -> Condition:
+    kind, waiting = ConditionType.APPROVAL_PENDING, []
+    if upgrade is not None and upgrade.approval:
+        way = " -> ".join((upgrade.running, *upgrade.path))
+        waiting.append(f"the upgrade {way}; approve it with `{command(observed, upgrade.approval)}`")
+    if proposal is not None:
+        waiting.append(f"{_joined(map(in_words, proposal.changes))}; {next_step(proposal, observed)}")
+    if not waiting:
         return _condition(kind, False, Reason.NOTHING_PROPOSED, "no plan waits for approval")
-    message = f"{_joined(map(in_words, proposal.changes))}; {next_step(proposal, observed)}"
-    reason = Reason.APPROVAL_NEEDED if proposal.approvable else Reason.FORECAST_ONLY
-    return _condition(kind, proposal.approvable, reason, message)
+    needed = (upgrade is not None and bool(upgrade.approval)) or (proposal is not None and proposal.approvable)
+    return _condition(kind, needed, Reason.APPROVAL_NEEDED if needed else Reason.FORECAST_ONLY, "; ".join(waiting))
 
 
 def _policy_compliant(refusals: Sequence[Refusal]) -> Condition:
@@ -180,15 +190,16 @@ def _policy_compliant(refusals: Sequence[Refusal]) -> Condition:
 
 def _upgrade_held(found: Findings) -> Condition:
     kind = ConditionType.UPGRADE_HELD
-    if found.migration_failed:
-        message = f"the migrate Job of {found.migrating_to} failed: {found.migration_failed}; nothing else was changed"
-        return _condition(kind, True, Reason.MIGRATION_FAILED, message)
-    if found.upgrade_held is not None:
-        return _condition(kind, True, *found.upgrade_held)
-    refused = [refusal for refusal in found.refusals if refusal.reason is Reason.VERSION_STEP]
-    if refused:
-        return _condition(kind, True, Reason.VERSION_STEP, str(refused[0]))
+    if found.upgrade is not None and found.upgrade.held is not None:
+        return _condition(kind, True, *found.upgrade.held)
     return _condition(kind, False, Reason.NOT_HELD, "no upgrade is held")
+
+
+def _emergency_stop(stopped: str) -> Condition:
+    kind = ConditionType.EMERGENCY_STOP
+    if stopped:
+        return _condition(kind, True, Reason.EMERGENCY_STOP, stopped)
+    return _condition(kind, False, Reason.NOT_STOPPED, "the operator works")
 
 
 def _condition(kind: ConditionType, holds: bool, reason: Reason, message: str) -> Condition:

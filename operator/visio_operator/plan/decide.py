@@ -10,11 +10,17 @@ from dataclasses import replace
 from visio_operator.api.releases import ReleaseEntry
 from visio_operator.api.spec import VisioDeploymentSpec
 
+from .announce import announcements
 from .capacity import size_gpus
+from .coming import coming
 from .conditions import Findings, conditions
-from .foresee import forget_orders, ordered_nodes
+from .drains import drain_memory, drain_trace, drains
+from .emergency import stopped_plan
+from .foresee import forget_orders, ordered_nodes, panic_since
+from .gates import gate_memory
 from .load import size_load
 from .observed import Observed
+from .older_pages import older_pages
 from .order import GPU_PARTS, NEEDS, closed_gate, fixed_size, part_set
 from .pace import Pace
 from .placeholders import with_placeholders
@@ -23,9 +29,10 @@ from .policy import Refusal, refusals
 from .preflight import hold_parts, judge
 from .propose import propose
 from .reasons import ConditionType
+from .restore import STOPPED
 from .rotation import rotate
 from .secrets import secret_needs
-from .upgrade import Rung, choose_rung
+from .upgrade import Course, choose_course
 
 STEADY = Pace()
 """The pace of real clouds."""
@@ -48,19 +55,21 @@ def decide(
         pruned; its parts are those that exist, none of them marked for writing.
     """
     # 1. Refuse what cannot be. What runs is left alone then, the older release included.
-    rung = choose_rung(spec, observed, now, ladder)
-    refused = (*((rung.refusal,) if rung.refusal else ()), *refusals(spec, observed, rung.target))
-    if refused or rung.release is None:
-        return _refused(spec, observed, rung, refused, pace)
+    course = choose_course(spec, observed, now, ladder, pace)
+    if spec.emergency_stop:
+        return replace(stopped_plan(spec, observed, course, pace), drains=drains(spec, observed, now))
+    refused = (*((course.refusal,) if course.refusal else ()), *refusals(spec, observed, course.release))
+    if refused or course.release is None:
+        return _refused(spec, observed, now, course, refused, pace)
 
-    # 2. The release: during an upgrade the older one until its successor's migrations are done.
-    release = rung.release
+    # 2. The release: during an upgrade that of the rung for parts that it has reached, the older one for all others.
+    release = course.release
 
     # 3. Which parts exist.
-    present = part_set(spec)
+    present = part_set(spec, release.settings)
 
     # 4. Sizes, 5. gates: a closed gate holds back creation, never what exists.
-    parts = {part: _part(spec, observed, part, present, release) for part in present}
+    parts = {part: _part(spec, observed, part, present, course.parts.get(part, release)) for part in present}
 
     # 6. GPU capacity: servers and workers from load, nodes from these, as far as nobody has to approve them first.
     planners = observed.planners.copy()
@@ -79,9 +88,18 @@ def decide(
     verdict = judge(spec, observed)
     parts = hold_parts(parts, observed, verdict)
 
+    # 6b. What must not write to the database now stands still.
+    stops = course.upgrade.stops if course.upgrade is not None else ()
+    parts.update({part: replace(parts[part], replicas=0, stopped=STOPPED) for part in stops if part in parts})
+
     # 7. Secrets of ours that have to exist.
     rotation = rotate(spec, observed, now)
     secrets = secret_needs(observed.name, spec, rotation.keys, settled=verdict.passed)
+
+    # 7a. What drains, and who is told of it.
+    draining = drains(spec, observed, now)
+    ahead = coming(spec, course.upgrade, release, ladder)
+    announced = announcements(spec, draining, ahead, observed.memory, now)
 
     # 8. Conditions.
     minimum = {"captions": spec.captions.min, "transcription": spec.transcription.min}
@@ -90,9 +108,8 @@ def decide(
         parts=parts,
         release=release,
         floors={part: size for part, size in minimum.items() if part not in gpus.paused},
-        migrating_to=rung.migrate.version if rung.migrate else "",
-        migration_failed=rung.failed,
-        upgrade_held=rung.held,
+        upgrade=course.upgrade,
+        part_releases=course.parts,
         gpus=gpus,
         proposal=sized.proposal,
     )
@@ -100,10 +117,19 @@ def decide(
 
     # 9. When to look again.
     under_way = any(item.type == ConditionType.PROGRESSING and item.status == "True" for item in stated)
-    watchful = under_way or any(part in parts for part in GPU_PARTS) or bool(observed.pools) or load.loaded
+    upgrade = course.upgrade
+    starts = upgrade.next_start if upgrade is not None else None
+    # Other deployments wake nobody here, and a quiet time has to be looked at while it lasts.
+    at_the_gate = upgrade is not None and not upgrade.rung and bool(upgrade.blockers or spec.upgrade.quiet)
+    busy = any(part in parts for part in GPU_PARTS) or bool(observed.pools) or load.loaded or bool(draining)
+    watchful = under_way or at_the_gate or busy
     return Plan(
         release=release,
-        migrate_release=rung.migrate,
+        part_releases=course.parts,
+        upgrade=course.upgrade,
+        canary=course.canary.plan,
+        kept_jobs=course.kept_jobs,
+        older_pages=older_pages(observed, course.parts.get("frontend", release)),
         parts=parts,
         secrets=secrets,
         livekit=rotation.keys,
@@ -116,22 +142,44 @@ def decide(
         proposal=sized.proposal,
         approved=sized.approved,
         conditions=stated,
-        recheck_after=pace.recheck if watchful else pace.idle,
+        recheck_after=_recheck(pace.recheck if watchful else pace.idle, starts, now),
+        approved_upgrade=course.approval.taken,
+        approved_restore=course.restore.taken,
         trace=(
             "1 checks: nothing is refused",
-            f"2 {rung.trace}",
+            f"2 {course.trace}",
+            *(f"2 {line}" for line in course.canary.trace),
             f"3 parts: {len(present)}: {', '.join(present)}",
             *_sizes(parts),
             *(f"6 {line}" for line in (*gpus.trace, *load.trace)),
             f"6 {verdict.trace}",
             f"7 secrets: {', '.join(need.name for need in secrets)}",
             f"7 {rotation.trace}",
+            *(f"7 {line}" for line in (*drain_trace(draining), *announced.trace)),
             *(f"8 {item.type}={item.status} {item.reason}" for item in stated),
         ),
         planners=planners,
         ordered=ordered_nodes(observed, planners, pace),
-        memory={**gpus.memory, **load.memory, **rotation.memory},
+        panic_since=panic_since(planners, pace) if "captions" in parts else None,
+        memory={
+            **gpus.memory,
+            **load.memory,
+            **rotation.memory,
+            **course.approval.memory,
+            **course.restore.memory,
+            **gate_memory(spec, observed, course.upgrade, now),
+            **course.canary.memory,
+            **drain_memory(draining),
+            **announced.memory,
+        },
+        drains=draining,
+        announcements=announced.due,
     )
+
+
+def _recheck(usual: float, starts: float | None, now: float) -> float:
+    """Seconds until the next look; not later than the next rung can start."""
+    return usual if starts is None else min(usual, max(1.0, starts - now))
 
 
 def _part(
@@ -143,7 +191,7 @@ def _part(
 
 
 def _refused(
-    spec: VisioDeploymentSpec, observed: Observed, rung: Rung, refused: tuple[Refusal, ...], pace: Pace
+    spec: VisioDeploymentSpec, observed: Observed, now: float, course: Course, refused: tuple[Refusal, ...], pace: Pace
 ) -> Plan:
     """The plan of a spec that cannot be: nothing to write, and why."""
     left = "left as it is while the spec is refused"
@@ -152,9 +200,9 @@ def _refused(
         for part in NEEDS
         if part in observed.workloads
     }
-    stated = conditions(Findings(observed=observed, parts=parts, release=rung.release, refusals=refused))
+    stated = conditions(Findings(observed=observed, parts=parts, release=course.release, refusals=refused))
     return Plan(
-        release=rung.release,
+        release=course.release,
         parts=parts,
         conditions=stated,
         invalid=tuple(map(str, refused)),
@@ -162,6 +210,7 @@ def _refused(
         trace=(*(f"1 refused: {refusal}" for refusal in refused), f"3 parts of {spec.version}: left as they are"),
         planners=observed.planners,
         memory=observed.memory,
+        drains=drains(spec, observed, now),
     )
 
 

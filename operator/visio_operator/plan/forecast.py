@@ -13,12 +13,14 @@ import sys
 from array import array
 from base64 import b64decode, b64encode
 from collections import deque
-from collections.abc import Iterable, Mapping
-from math import sqrt
+from collections.abc import Mapping
+from copy import copy, deepcopy
+from itertools import chain, islice
+from math import inf, sqrt
 from typing import Any
 from zlib import compress, decompressobj, error
 
-from .errors import BUCKET, DAY, FARTHEST, SMALL, WEEK, Errors, is_weekend
+from .errors import BUCKET, DAY, FARTHEST, SMALL, STEEPEST, WEEK, Errors, is_weekend
 
 WEEKS = 6
 _UNKNOWN = -1.0
@@ -34,14 +36,15 @@ _AROUND = 6
 """Buckets before and after that say how a day of the week compares with the others: half an hour."""
 _CHANCE = 27.0
 """Three times the peakedness of meetings of eight (facts/scaling.md D5): what is within it may be chance."""
-_STEEPEST = 4.0
-"""Times the usual load that a whole day is taken to be; what goes beyond is a deviation of the moment."""
 _NEAR = 12
 """Buckets around a quiet time that have to be quiet as well: an hour."""
 _AROUND_WEEKENDS = 6 * _NEAR
 """The same of weekends, of which a month has eight days only: where few people come, a gap of hours is chance."""
 _QUIET_DAYS = {False: 15, True: 8}
 """Days of a kind, working days and weekends, that have to have been quiet."""
+_STEADY = 24
+"""Buckets for which a deviation has to last until it may be one of the whole day: two hours."""
+_LIKE_OTHERS = 0.1  # Of the chance of groups: no reason to think of another day.
 
 _Part = tuple[float, float, float, float, int]
 """What the usual load is then, which share of a deviation is left, how far forecasts were off on average and around
@@ -59,8 +62,10 @@ class Demand:
         self._ahead = 2
         self._made: deque[tuple[int, float]] = deque(maxlen=64)
         self._load = 0.0
-        self._ends: deque[tuple[int, float, float]] = deque(maxlen=FARTHEST)
-        """Of the last buckets their number, the load at their end, and the usual one."""
+        self._ends: deque[tuple[int, float, float, float]] = deque(maxlen=FARTHEST)
+        """Of the last buckets their number, the load at their end, the usual one, and `_special` of then."""
+        self._special = 0.0
+        """How sure it is that this whole day is another one than usual, from 0 to 1."""
         self._errors = Errors()
         self._blind = [_BLIND * 100.0, 100.0]
         self._means: dict[int, float] = {}
@@ -71,13 +76,23 @@ class Demand:
         """Whether there ever was any load; before the first person nothing is kept ready."""
         self._parts: dict[tuple[int, int, bool], tuple[float, list[_Part]]] = {}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Demand:
+        """One of its own: a decision works on a copy, which took most of its time where it was made value by value."""
+        other = copy(self)
+        other._weeks, other._blind = [week[:] for week in self._weeks], self._blind[:]
+        other._errors = deepcopy(self._errors)
+        for name in ("_recent", "_made", "_ends", "_means", "_own", "_shapes", "_quiet", "_parts"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
+
     def observe(self, now: float, load: float) -> None:
         """Take in a reading of the load at unix time `now`."""
         self._ever = self._ever or load > 0
         bucket = int(now // BUCKET)
         if bucket == self._bucket:
             self._load = load
-            self._peak = max(self._peak, load)
+            if load > self._peak:
+                self._peak = load
             return
         if self._bucket >= 0:
             self._close(bucket)
@@ -116,9 +131,13 @@ class Demand:
         shape, days = self._shape(bucket)
         if own < 0 or not weeks or days < _SHAPED:
             return own
-        around = range(bucket - _AROUND, bucket + _AROUND + 1)
-        pairs = [(mean, self._shape(each)[0]) for each in around if (mean := self._seen(each)[0]) >= 0]
-        level = (sum(mean for mean, _ in pairs) + SMALL) / (sum(curve for _, curve in pairs) + SMALL)
+        means, curves = 0.0, 0.0
+        for each in range(bucket - _AROUND, bucket + _AROUND + 1):
+            mean = (self._own.get(each) or self._seen(each))[0]
+            if mean >= 0:
+                means += mean
+                curves += (self._shapes.get(each) or self._shape(each))[0]
+        level = (means + SMALL) / (curves + SMALL)
         shared = shape * level
         apart = (own - shared) ** 2
         return shared + (own - shared) * apart / (apart + _CHANCE * (shared + SMALL) / weeks)
@@ -134,12 +153,15 @@ class Demand:
         """The middle half of what all days of this kind had at this time, and how many days they are."""
         found = self._shapes.get(bucket)
         if found is None:
-            kind = is_weekend(bucket)
-            values = sorted(
-                value
-                for before in range(bucket - WEEKS * WEEK, min(bucket, self._bucket), DAY)
-                if is_weekend(before) == kind and (value := self._at(before)) >= 0
-            )
+            kind, weeks, values = is_weekend(bucket), self._weeks * 2, []
+            first, last = bucket - WEEKS * WEEK, min(bucket, self._bucket)
+            for day in range(first, first + WEEK, DAY):
+                if is_weekend(day) == kind:
+                    # The same place of the weeks that follow.
+                    week, place = day // WEEK % (WEEKS + 1), day % WEEK
+                    rows = weeks[week : week + len(range(day, last, WEEK))]
+                    values += [value for row in rows if (value := row[place]) >= 0]
+            values.sort()
             quarter = len(values) // 4
             middle = values[quarter : len(values) - quarter]
             found = self._shapes[bucket] = (sum(middle) / len(middle) if middle else 0.0, len(values))
@@ -162,16 +184,17 @@ class Demand:
             return []
         key = (first, last, late)
         usual, part = self._parts.get(key) or self._part(*key)
-        level = min((load + SMALL) / (usual + SMALL), _STEEPEST) - 1.0
-        found = [(load, 0.0)]
+        level = min((load + SMALL) / (usual + SMALL), STEEPEST) - 1.0
+        over, found = load - usual, [(load, 0.0)]
         for then, left, bias, deviation, steps in part:
             if then < 0:
                 expected = load + self._slope() * steps
             else:
                 # As `bend` does it; this is the innermost loop of all.
-                expected = then * max(0.0, 1.0 + left * level)
-                if load > usual:
-                    expected = max(expected, then + left * (load - usual))
+                factor = 1.0 + left * level
+                expected = then * factor if factor > 0.0 else 0.0
+                if over > 0 and then + left * over > expected:
+                    expected = then + left * over
             root = sqrt(expected + SMALL)
             found.append((expected + bias * root, deviation * root))
         return found
@@ -181,7 +204,7 @@ class Demand:
         before, here = self.usual(first - 1), self.usual(first)
         known = before >= 0 and here >= 0
         usual = (0.25 * before + 0.75 * here if late else 0.75 * before + 0.25 * here) if known else _UNKNOWN
-        errors, found = self._errors, []
+        errors, special, found = self._errors, self._special, []
         blind = self._blind[0] / self._blind[1]
         for bucket in range(first, last + 1):
             then, steps = self.usual(bucket), bucket - first
@@ -190,14 +213,20 @@ class Demand:
                 found.append((_UNKNOWN, 1.0, 0.0, sqrt(blind * min(3.0, share)), steps))
                 continue
             # Between the ends of two buckets the forecast is between those that were judged.
-            far, near = min(FARTHEST, steps + 1), min(FARTHEST, steps if late else steps + 1)
-            variance, bias, left = errors.known(bucket, far)
-            if near != far:
-                other = errors.known(bucket, near)
+            variance, bias, left = errors.known(bucket, min(FARTHEST, steps + 1))
+            if late and steps < FARTHEST:
+                other = errors.known(bucket, steps)
                 variance, bias, left = (variance + other[0]) / 2, (bias + other[1]) / 2, (left + other[2]) / 2
+            left += (1.0 - left) * special
             found.append((then, left, bias, sqrt(variance), steps))
         self._parts[first, last, late] = usual, found
         return usual, found
+
+    def surge(self) -> float:
+        """By how much more the load grew since the five minutes before than it does then in other weeks."""
+        before, here = self.usual(self._bucket - 1), self.usual(self._bucket)
+        foretold = max(0.0, here - before) if before >= 0 else 0.0
+        return max(0.0, self._load - self._recent[-1] - foretold) if self._recent else 0.0
 
     def tail(self) -> float:
         """How many times more streams than of a normal distribution come when many come."""
@@ -205,7 +234,7 @@ class Demand:
 
     def state(self) -> dict[str, Any]:
         """The history and what was learned from it, as plain JSON: about 15 kB for seven weeks of a busy service."""
-        whole = array("H", [_NEVER if value < 0 else min(_NEVER - 1, round(value)) for value in _chained(self._weeks)])
+        whole = array("H", [_NEVER if value < 0 else min(_NEVER - 1, round(value)) for value in chain(*self._weeks)])
         if sys.byteorder == "big":
             whole.byteswap()
         return {
@@ -241,8 +270,11 @@ class Demand:
         self._bucket, self._peak, self._ahead = int(state["bucket"]), float(state["peak"]), int(state["ahead"])
         self._recent = deque(map(float, state["recent"]), maxlen=3)
         self._made = deque(((int(bucket), float(load)) for bucket, load in state["made"]), maxlen=64)
-        ends = ((int(bucket), float(load), float(usual)) for bucket, load, usual in state["ends"])
+        ends = (
+            (int(bucket), float(load), float(usual), float(special)) for bucket, load, usual, special in state["ends"]
+        )
         self._load, self._ends = float(state["load"]), deque(ends, maxlen=FARTHEST)
+        self._special = self._ends[-1][-1] if self._ends else 0.0
         self._errors.restore(state["errors"])
         total, weight = map(float, state["blind"])
         self._blind = [total, weight]
@@ -264,10 +296,13 @@ class Demand:
             start = first - back * DAY
             if is_weekend(start + around) != is_weekend(bucket):
                 continue
-            values = [self._at(each) for each in range(start, start + 2 * around + _NEAR)]
-            if any(value > 0 for value in values):
+            week, place = divmod(start, WEEK)
+            length = 2 * around + _NEAR
+            values = self._weeks[week % (WEEKS + 1)][place : place + length]
+            values += self._weeks[(week + 1) % (WEEKS + 1)][: length - len(values)]
+            if max(values) > 0:
                 return False
-            days += all(value == 0 for value in values)
+            days += min(values) == 0
         return days >= _QUIET_DAYS[is_weekend(bucket)]
 
     def _slope(self) -> float:
@@ -283,7 +318,9 @@ class Demand:
         usual = self.usual(bucket)
         self._judge(bucket, peak, usual)
         self._recent.append(peak)
-        self._ends.append((bucket, self._load, usual))
+        self._ends.append((bucket, self._load, usual, 0.0))
+        self._special = self._is_special(bucket)
+        self._ends[-1] = (bucket, self._load, usual, self._special)
         if usual < 0 or self.usual(bucket + self._ahead) < 0:
             self._made.append((bucket + self._ahead, peak + self._slope() * self._ahead))
         for missed in range(bucket, following):
@@ -291,6 +328,24 @@ class Demand:
         if following // WEEK != bucket // WEEK:
             for week in range(bucket // WEEK + 1, min(following // WEEK, bucket // WEEK + WEEKS) + 1):
                 self._weeks[week % (WEEKS + 1)] = array("f", [_UNKNOWN] * WEEK)
+
+    def _is_special(self, bucket: int) -> float:
+        """How sure it is that the whole day is another one than usual, such as a holiday: by how far the load was off
+        for two hours, beside the chance of groups, and by how steadily. Those of a moment fade, those of a day stay.
+        """
+        least, lowest, highest = inf, inf, 0.0
+        if len(self._ends) < _STEADY or self._ends[-_STEADY][0] != bucket - _STEADY + 1:
+            return 0.0
+        above = self._ends[-1][1] > self._ends[-1][2]
+        for _, load, usual, _ in islice(reversed(self._ends), _STEADY):
+            scale, off = usual + SMALL, load - usual
+            apart = off * off / (_CHANCE * scale)
+            if usual < 0 or (off > 0) != above or apart < _LIKE_OTHERS:
+                return 0.0
+            least = min(least, apart)
+            ratio = (load + SMALL) / scale
+            lowest, highest = min(lowest, ratio), max(highest, ratio)
+        return least / (1.0 + least) * lowest / highest
 
     def _judge(self, bucket: int, peak: float, usual: float) -> None:
         """Learn from the forecasts that were made for a bucket."""
@@ -304,18 +359,7 @@ class Demand:
             self._blind = [self._blind[0] * _FORGET + weight * square, self._blind[1] * _FORGET + weight]
         if usual < 0:
             return
-        judged = 2 * self._ahead + 2
-        deviation = (peak - usual) / sqrt(usual + SMALL)
-        for before, load, then in reversed(self._ends):
-            steps = bucket - before
-            if steps > min(judged, FARTHEST):
-                break
-            if then < 0 or (peak == 0 and load == 0):
-                continue
-            left = self._errors.stays(bucket, steps)
-            expected = bend(load, then, usual, left)
-            self._errors.judge(bucket, steps, peak - expected, expected, 1.0 / judged)
-            self._errors.deviated(bucket, steps, (load - then) / sqrt(then + SMALL), deviation)
+        self._errors.learn(bucket, peak, usual, reversed(self._ends), 2 * self._ahead + 2)
 
     def _at(self, bucket: int) -> float:
         value: float = self._weeks[bucket // WEEK % (WEEKS + 1)][bucket % WEEK]
@@ -348,14 +392,3 @@ class Demand:
             if value >= 0 and is_weekend(before) == kind:
                 return value
         return _UNKNOWN
-
-
-def bend(load: float, usual: float, then: float, left: float) -> float:
-    """The usual load of later, bent to the deviation of now of which some is left."""
-    level = min((load + SMALL) / (usual + SMALL), _STEEPEST) - 1.0
-    expected = then * max(0.0, 1.0 + left * level)
-    return max(expected, then + left * (load - usual)) if load > usual else expected
-
-
-def _chained(weeks: Iterable[array[float]]) -> Iterable[float]:
-    return (value for week in weeks for value in week)

@@ -32,7 +32,10 @@ class PartNeed:
     load: int = 0
     frozen: str = ""
     """Which signal is missing; while one is, nothing shrinks."""
+    panic: bool = False
+    """Everything is opened, and nothing closed or taken away."""
     trace: str = ""
+    panic_trace: str = ""
 
 
 def slots_in_use(server: CaptionsServer, now: float, pace: Pace) -> int | None:
@@ -60,6 +63,7 @@ def foresee_captions(
     used = {server.pod: slots_in_use(server, now, pace) for server in live}
     unread = [server.pod for server in live if used[server.pod] is None]
     waiting = observed.captions_waiting
+    longest = observed.captions_longest_wait if waiting else None
     frozen = ""
     if unread:
         frozen = f"captions: the slots of {', '.join(unread[:3])} could not be read for {pace.stale_after:.0f} s"
@@ -73,6 +77,9 @@ def foresee_captions(
     born = [Born(s.pod, pace.clock(nodes.get(s.node, s.created)), s.ready) for s in live]
     coming = _coming("captions", born, planners, pace)
     ledger = planners.orders["captions"]
+    # One that is starting on a node that was there before is no order, and has no streams.
+    known = [server for server in live if server.pod not in ledger.starting and (server.ready or server.read_at > 0)]
+    starting = sum(server.pod not in ledger.starting for server in live) - len(known)
     servers = [
         Server(
             id=ledger.came.get(server.pod, server.pod),
@@ -82,9 +89,7 @@ def foresee_captions(
             used=used[server.pod] or 0,
             known=used[server.pod] is not None,
         )
-        # One that is starting on a node that was there before is no order, and has no streams.
-        for server in live
-        if server.pod not in ledger.starting and (server.ready or server.read_at > 0)
+        for server in known
     ]
     asked = planner.foresee(
         Reading(
@@ -93,6 +98,8 @@ def foresee_captions(
             queued=waiting or 0,
             calendar=_calendar(spec, pace),
             known=waiting is not None,
+            longest_wait=None if longest is None else longest * pace.speed,
+            starting=starting,
         )
     )
     expected = planner.expected((server.ordered for server in coming), clock, 0)
@@ -100,10 +107,16 @@ def foresee_captions(
     spare = max(0, planner.missing(asked, there, expected) - max(0, asked.servers - there - expected))
     late = min(_REPLACED, len(coming) - expected)
     said = "unknown" if waiting is None else str(waiting)
-    trace = f"captions: {said} streams wait; {asked.why}, {spec.captions.slots_per_gpu} slots per GPU"
+    said += " streams wait" if longest is None else f" streams wait, the longest for {longest:.0f} s"
+    trace = f"captions: {said}; {asked.why}, {spec.captions.slots_per_gpu} slots per GPU"
     trace += f", {late} orders are late" if late else ""
     trace += f", {spare} more since orders may fail" if spare else ""
-    return PartNeed(asked.servers + spare, late, asked.load, frozen, trace)
+    need = asked.servers + spare
+    if asked.panic:
+        # What was ordered stays ordered, and what is closed is opened.
+        need = max(need, len(known) + starting + expected)
+    panic_trace = asked.panic_said and f"captions: {asked.panic_said}"
+    return PartNeed(need, late, asked.load, frozen, asked.panic, trace, panic_trace)
 
 
 def foresee_transcription(
@@ -143,7 +156,7 @@ def foresee_transcription(
     overdue = sum(clock - server.ordered > planner.leads.p99() for server in coming)
     late = min(_REPLACED, overdue)
     trace = f"transcription: {orders.why}{f', {late} orders are late' if late else ''}"
-    return PartNeed(max(0, wanted - overdue), late, len(jobs) + len(busy), frozen, trace)
+    return PartNeed(max(0, wanted - overdue), late, len(jobs) + len(busy), frozen, trace=trace)
 
 
 def _jobs(observed: Observed, planners: Planners, pace: Pace) -> list[Job]:
@@ -184,6 +197,12 @@ def ordered_nodes(observed: Observed, planners: Planners, pace: Pace) -> dict[st
         for pod, at in ledger.times.items()
         if pods.get(pod)
     }
+
+
+def panic_since(planners: Planners, pace: Pace) -> float | None:
+    """Since when captions are in panic, in unix time; None while they are not."""
+    since = planners.captions.panic.since
+    return None if since is None else pace.unix(since)
 
 
 def _coming(part: str, born: list[Born], planners: Planners, pace: Pace) -> list[Server]:

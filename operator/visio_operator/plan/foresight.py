@@ -1,6 +1,6 @@
 """Captions servers ahead of demand: bought before the streams come, closed and returned when they are gone.
 
-A numbered cycle, one for each reading: learn, compare, foresee, supply, buy, close, return. The planner is a state and
+A numbered cycle, one for each reading: compare, learn, foresee, supply, buy, close, return. The planner is a state and
 a pure step: no clock, no chance, the same readings give the same orders.
 """
 
@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
-from typing import Any
+from math import ceil, sqrt
+from typing import Any, NamedTuple
 
 from .calendar import Calendar
 from .errors import BUCKET, SMALL
 from .forecast import Demand
 from .lead_time import LeadTimes
 from .overflow import insured, margin, share
+from .panic import PATIENCE, Panic, Rush
 from .servers import ByState, Limits, Orders, Reading, Server, by_state
 from .spending import Spending
 
 RISK = 0.7
 """Expected share of the load that may find no slot at the worst moment ahead, of the share of streams that may."""
+CAUTION = 4
+"""Power of the tail by which that is divided. Once would do if the tail were known; but it is learned from few heaps,
+which hit all who come in them at once. With once four of eight fortnights of meetings let more wait than may; where
+people come one by one the tail is 1, and nothing changes. The runs are in tests/ranges.yaml."""
 INSURED = 0.7
 """How many times that is accepted because orders may fail or come late."""
 LIKELY = 0.8
@@ -35,8 +40,7 @@ HOLD = 150.0
 """Seconds for which less has to be enough before a server is closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What one reading asks for."""
 
     servers: int
@@ -52,6 +56,23 @@ class Need:
     """Mean and deviation of the load of each time until then."""
     soon: int = 0
     """Open servers for all that comes within the next minutes and is not on closed ones, which open again at once."""
+    panic: bool = False
+    """Everything is opened, and nothing closed or returned."""
+    panic_said: str = ""
+    """What there is to say of a panic that begins, goes on or ends."""
+
+
+class _Look(NamedTuple):
+    """What one reading says by itself."""
+
+    load: int
+    """Streams that run, wait or gave up; unknown ones are the last known ones, before that those of a full server."""
+    blind: bool
+    """A reading is missing."""
+    staying: int
+    """Streams on closed servers."""
+    idle: bool
+    """All servers are open: none is closed and none on its way."""
 
 
 @dataclass
@@ -61,51 +82,98 @@ class Foresight:
     limits: Limits
 
     def __post_init__(self) -> None:
-        self.risk = RISK * self.limits.blocked_target
+        self._bound(self.limits)
         self.demand = Demand()
         self.leads = LeadTimes()
         self.calendar = Calendar()
+        self.panic = Panic()
         self._less_since: float | None = None
         self._last_used: dict[str, int] = {}
-        self._spending = Spending(self.limits)
-        self._idle: tuple[Need, int, Orders] | None = None
+        self._idle: tuple[Need, Orders] | None = None
         """What was answered when nothing was to be done, to be said again as long as nothing changes."""
         self._asked: tuple[tuple[float, ...], Need] | None = None
+        self._ahead = 0.0
+        """The lead time that forecasts are judged for."""
 
     def limit(self, limits: Limits) -> None:
         """Go on with other limits."""
         if limits != self.limits:
             self.limits, self._asked, self._idle = limits, None, None
-            self._spending = Spending(limits)
+            self._bound(limits)
+
+    def _bound(self, limits: Limits) -> None:
+        self.risk = RISK * limits.blocked_target
+        self._spending = Spending(limits)
+        # Where so many may wait that no margin is kept, none is for later either.
+        self._again = min(LIKELY, margin(limits.blocked_target))
 
     def foresee(self, seen: Reading) -> Need:
         """Take in one reading and say how many servers it asks for; readings come in the order of time."""
-        now = seen.now
-        load, blind, staying = self._look(seen)
+        return self._need(seen, self._look(seen))
 
-        # 1. Learn from what happened since the last reading.
+    def _need(self, seen: Reading, look: _Look) -> Need:
+        asked = self._foresee(seen, look)
+        if self.panic.since is None and not (seen.queued or seen.rejected):
+            return asked
+        return self._with_panic(asked, seen)
+
+    def _with_panic(self, asked: Need, seen: Reading) -> Need:
+        """The need while people wait or a panic lasts. Where so many may wait that no margin is kept, there is none."""
+        if not self._again:
+            self.panic = Panic()
+            return asked
+        fleet, lead = by_state(seen.servers), self.leads.median()
+        in_time = sum(self.leads.chance(seen.now - server.ordered, lead) for server in fleet.coming)
+        rush = Rush(
+            now=seen.now,
+            load=asked.load,
+            waiting=seen.queued + seen.rejected,
+            longest=None if seen.rejected else seen.longest_wait,
+            surge=self.demand.surge(),
+            slots=self.limits.slots,
+            there=len(fleet.open) + len(fleet.closed) + seen.starting,
+            in_time=in_time,
+            chance=self.leads.chance(0.0, PATIENCE),
+            lead=lead,
+            blind=asked.blind,
+        )
+        said = self.panic.look(rush)
+        if self.panic.since is None or asked.blind:
+            return asked._replace(panic=self.panic.since is not None, panic_said=said)
+        enough = self._servers(rush.servers * rush.slots)
+        said += f"; {rush.slots_wanted:.0f} slots are wanted, {rush.there} servers there, {enough} to be ordered for"
+        need, soon = max(asked.servers, enough), max(asked.soon, enough)
+        return asked._replace(servers=need, soon=soon, panic=True, panic_said=said)
+
+    def _foresee(self, seen: Reading, look: _Look) -> Need:
+        now = seen.now
+        load, blind, staying, _ = look
         self._spending.pay(now, len(seen.servers))
         lead = self.leads.p95() + STEP
-        self.demand.look_ahead(lead)
-        usual = self.calendar.observe(now, load, seen.calendar, self.demand)
-        if not blind:
-            self.demand.observe(now, usual)
 
-        # 2. Nothing changed since the last reading, as in most of a year's: nor did the need.
+        # 1. Nothing changed since the last reading, as in most of a year's: nothing to learn, and the same need.
         half = now // _HALF
         same = (half, lead, load, staying, blind, seen.rehome)
         if self._asked is not None and self._asked[0] == same and not seen.calendar:
             return self._asked[1]
 
+        # 2. Learn from what happened since the last reading.
+        if lead != self._ahead:
+            self._ahead = lead
+            self.demand.look_ahead(lead)
+        usual = self.calendar.observe(now, load, seen.calendar, self.demand)
+        if not blind:
+            self.demand.observe(now, usual)
+
         # 3. Foresee: what must be there when an order of now is, and what probably must after a second one.
         announced = self.calendar.upper(now, lead)
         middle = (half + 0.5) * _HALF
-        self.risk = RISK * self.limits.blocked_target / self.demand.tail()
-        # Where so many may wait that no margin is kept, none is for later either.
-        again = min(LIKELY, margin(self.limits.blocked_target))
-        far = self.demand.outlook(middle, usual, 2 * lead)
-        # The load of now, and the buckets until then.
-        outlook = far[: 2 + int((middle + lead) // BUCKET) - int(now // BUCKET)]
+        self.risk = RISK * self.limits.blocked_target / self.demand.tail() ** CAUTION
+        whole = self.demand.outlook(middle, usual, 2 * lead)
+        known = self.demand.usual(int(now // BUCKET)) >= 0
+        outlook = _until(middle + lead, now, whole, known)
+        far = _until(middle + 2 * lead, now, whole, known)
+        again = self._again
         sure = max(load, announced + self._enough(outlook))
         likely = self.calendar.upper(now, 2 * lead) + max([mean + again * off for mean, off in far], default=0.0)
         need = self._servers(max(sure, likely))
@@ -143,22 +211,32 @@ class Foresight:
     def step(self, seen: Reading) -> Orders:
         """Decide on one reading; readings come in the order of time."""
         now = seen.now
-        fleet = by_state(seen.servers)
-        asked = self.foresee(seen)
+        look = self._look(seen)
+        asked = self._need(seen, look)
         need = asked.servers
-
-        idle = not fleet.closed and not fleet.coming
-        if idle and self._idle and self._idle[0] is asked and self._idle[1] == len(fleet.open):
-            return self._idle[2]
+        if look.idle and seen.rehome and not asked.panic_said and need == len(seen.servers):
+            # What is needed is there, and nothing else.
+            if self._idle is None or self._idle[0] is not asked:
+                self._less_since = None
+                self._idle = asked, Orders(why=f"{asked.why}; {need} open, 0 closed, 0 coming")
+            return self._idle[1]
 
         # 4. Supply: open servers, and orders that may still come.
+        fleet = by_state(seen.servers)
         coming = self.expected((server.ordered for server in fleet.coming), now, seen.queued)
         why = f"{asked.why}; {len(fleet.open)} open, {len(fleet.closed)} closed, {len(fleet.coming)} coming"
+        if asked.panic_said:
+            why += f"; {asked.panic_said}"
 
         # 5. Buy, after what is closed was opened again.
-        # Where streams stay, closed servers are there until they are returned.
-        there = len(fleet.open) + (0 if seen.rehome else len(fleet.closed))
+        # Where streams stay, closed servers are there until they are returned; in a panic all of them are opened.
+        there = len(fleet.open) + (0 if seen.rehome and not asked.panic else len(fleet.closed))
         missing = self.missing(asked, there, coming)
+        if asked.panic:
+            self._less_since = None
+            order = self._spending.affordable(now, missing, len(seen.servers))
+            limited = f", {missing - order} more than the limits allow" if order < missing else ""
+            return Orders(order, (), tuple(server.id for server in fleet.closed), (), f"{why}{limited}")
         if not seen.rehome:
             return self._stay(asked, fleet, missing, len(seen.servers), now, why)
         if missing > 0:
@@ -183,9 +261,7 @@ class Foresight:
             self._less_since = None
 
         # 7. Return what is closed and empty.
-        orders = Orders(0, closing, (), self._returned(fleet.closed, set()), why)
-        self._idle = (asked, len(fleet.open), orders) if idle and not spare else None
-        return orders
+        return Orders(0, closing, (), self._returned(fleet.closed, set()), why)
 
     def _stay(self, asked: Need, fleet: ByState, missing: int, owned: int, now: float, why: str) -> Orders:
         """Where streams stay until their end: servers are closed early, since they can be opened again until they are
@@ -194,7 +270,7 @@ class Foresight:
         order = self._spending.affordable(now, missing, owned)
         limited = f", {missing - order} more than the limits allow" if 0 < order < missing else ""
         lacking = max(0, asked.soon - len(fleet.open))
-        back = {server.id for server in sorted(fleet.closed, key=lambda server: -server.used)[:lacking]}
+        back = [server.id for server in sorted(fleet.closed, key=lambda server: -server.used)[:lacking]]
         spare = 0 if asked.blind or lacking else len(fleet.open) - max(asked.soon, self.limits.minimum)
         by_use = sorted(fleet.open, key=lambda server: (server.used, -server.ordered))
         # Only what is open and closed counts: what is on its way is not there yet.
@@ -204,7 +280,7 @@ class Foresight:
             lasting = now - self._less_since >= HOLD
         else:
             self._less_since, lasting = None, False
-        returned = self._returned(fleet.closed, back)[:unneeded] if lasting else ()
+        returned = self._returned(fleet.closed, set(back))[:unneeded] if lasting else ()
         return Orders(order, tuple(s.id for s in by_use[: max(0, spare)]), tuple(back), returned, f"{why}{limited}")
 
     def state(self) -> dict[str, Any]:
@@ -214,6 +290,7 @@ class Foresight:
             "leads": self.leads.state(),
             "calendar": self.calendar.state(),
             "spending": self._spending.state(),
+            "panic": self.panic.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -222,32 +299,33 @@ class Foresight:
         self.leads.restore(state["leads"])
         self.calendar.restore(state["calendar"])
         self._spending.restore(state["spending"])
+        # What was kept before there was any panic has none.
+        self.panic.restore(state.get("panic", Panic().state()))
 
-    def _look(self, seen: Reading) -> tuple[int, bool, int]:
-        """Streams that run, wait or gave up; whether a reading is missing; and the streams on closed servers.
-
-        Unknown streams are the last known ones, and before that those of a full server.
-        """
-        load, blind, staying = seen.queued + seen.rejected, not seen.known, 0
+    def _look(self, seen: Reading) -> _Look:
+        load, blind, staying, idle = seen.queued + seen.rejected, not seen.known, 0, True
         used: dict[str, int] = {}
         coming = bool(self.leads.coming)
         for server in seen.servers:
-            count: int | None = server.used
-            if not server.known:
-                blind, count = True, self._last_used.get(server.id)
-            if count is None:
-                load += self.limits.slots if server.ready else 0
-            else:
-                used[server.id] = count
+            if server.known:
+                used[server.id] = count = server.used
                 load += count
+            else:
+                blind, last = True, self._last_used.get(server.id)
+                if last is not None:
+                    used[server.id] = last
+                    load += last
+                elif server.ready:
+                    load += self.limits.slots
             if not server.ready:
-                coming = True
+                coming, idle = True, False
             if server.cordoned:
                 staying += server.used
+                idle = False
         self._last_used = used
         if coming:
             self.leads.look(seen.now, seen.servers)
-        return load, blind, staying
+        return _Look(load, blind, staying, idle)
 
     def _enough(self, outlook: Sequence[tuple[float, float]]) -> float:
         """Slots with which no more than the accepted share is expected to wait at any of these times."""
@@ -272,3 +350,19 @@ class Foresight:
 
     def _returned(self, closed: list[Server], kept: set[str]) -> tuple[str, ...]:
         return tuple(server.id for server in closed if server.known and server.used == 0 and server.id not in kept)
+
+
+def _until(end: float, now: float, outlook: list[tuple[float, float]], known: bool) -> list[tuple[float, float]]:
+    """The load of now and of the buckets until a time, of the last of them as much as lies before it, and all of it
+    where nothing is known of such a time.
+    """
+    last = 1 + int(end // BUCKET) - int(now // BUCKET)
+    if not 0 < last < len(outlook):
+        return outlook
+    if not known:
+        return outlook[: last + 1]
+    before, spread = outlook[last - 1]
+    mean, deviation = outlook[last]
+    part = end % BUCKET / BUCKET
+    variance = spread * spread + part * (deviation * deviation - spread * spread)
+    return [*outlook[:last], (before + part * (mean - before), sqrt(variance))]

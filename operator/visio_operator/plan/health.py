@@ -23,6 +23,8 @@ class SignalHealth:
     """Unix seconds of the oldest reading in force; now where there is nothing to be read."""
     problem: str = ""
     """What is wrong, what is done meanwhile and what to do next; empty while the signal is fresh."""
+    source_reason: str = ""
+    """Why it is not read from Prometheus, or not all of it; empty without one."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,19 @@ def signal_health(observed: Observed, now: float, pace: Pace) -> tuple[SignalHea
     return tuple(
         SignalHealth(
             signal.name,
-            signal.source,
+            _source(signal, observed),
             min((reading.at for reading in signal.readings), default=now),
             _problem(signal, now, pace),
+            observed.sources[signal.name].reason if signal.name in observed.sources else "",
         )
         for signal in _signals(observed)
     )
+
+
+def _source(signal: _Signal, observed: Observed) -> str:
+    known = observed.sources.get(signal.name)
+    share = "none" if known is None else known.prometheus
+    return {"all": "Prometheus", "some": f"Prometheus and {signal.source}", "none": signal.source}[share]
 
 
 def _signals(observed: Observed) -> Iterator[_Signal]:
@@ -86,6 +95,8 @@ def _signals(observed: Observed) -> Iterator[_Signal]:
             "agentLoad", "subtitles agents", load, "{} do not say how busy they are",
             "nothing is sized by it; check that network policies let the operator reach port 8081 of these pods",
         )  # fmt: skip
+    if "captionsHistory" in observed.sources:
+        yield _Signal("captionsHistory", "readings of this operator", [], "", "")
     if "transcription" in parts:
         queue = observed.queue
         yield _Signal(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import exp, log, sqrt
+from math import erfc, exp, log, sqrt
 from typing import Any
 
 from .servers import Server
@@ -103,10 +103,21 @@ class LeadTimes:
         """Seconds after which an order that does not serve yet is not counted on any more."""
         return self._quantile(_NORMAL_99)
 
+    def chance(self, age: float, within: float) -> float:
+        """How likely an order of that age serves within so many seconds."""
+        return (1.0 - self.failure_rate) * (1.0 - self._later(age + within) / self._later(age))
+
+    def _later(self, seconds: float) -> float:
+        """Share of the orders that take longer, of those that ever serve; never quite none."""
+        normal = (log(max(1.0, seconds)) - self.total / self.weight) / self._spread()
+        return max(1e-9, erfc(normal / sqrt(2)) / 2)
+
+    def _spread(self) -> float:
+        mean = self.total / self.weight
+        return sqrt(max(1e-6, self.squares / self.weight - mean * mean))
+
     def _quantile(self, normal: float) -> float:
         found = self._found.get(normal)
         if found is None:
-            mean = self.total / self.weight
-            spread = sqrt(max(1e-6, self.squares / self.weight - mean * mean))
-            found = self._found[normal] = exp(mean + normal * spread)
+            found = self._found[normal] = exp(self.total / self.weight + normal * self._spread())
         return found

@@ -52,9 +52,10 @@ def size_load(
     replicas = {size.part: size.replicas for size in sizes}
     # What an autoscaler has chosen stands; the figure is for the report only.
     replicas |= {
-        part: observed.workloads[part].desired
+        # None of them runs only while the database is restored; that many come back then.
+        part: observed.workloads[part].desired or bounds.min
         for part in ("backend", "frontend")
-        if part in observed.workloads and autoscaled(spec, part) is not None
+        if part in observed.workloads and (bounds := autoscaled(spec, part)) is not None
     }
     addresses = assign(spec.sfu, observed.media, replicas["sfu"])
     ports = choose(spec.sfu, observed)

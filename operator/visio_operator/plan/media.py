@@ -72,13 +72,16 @@ def server_load(server: MediaServer, sfu: Sfu, cores: int, now: float, pace: Pac
 def size_sfu(spec: VisioDeploymentSpec, observed: Observed, now: float, pace: Pace) -> PartSize:
     """Size the media servers."""
     sfu, cores = spec.sfu, sfu_cores(spec)
-    live = [server for server in observed.media if not server.terminating]
+    # A canary is a Deployment of its own and leaves soon: its room counts for nothing, its load has to go somewhere.
+    live = [server for server in observed.media if not server.terminating and not server.canary]
+    trying = [server for server in observed.media if not server.terminating and server.canary]
     fleet = _fleet("sfu", len(live), sfu.min, observed)
     running = len(live) - fleet.leaving + fleet.missing
     loads = {server.pod: server_load(server, sfu, cores, now, pace) for server in live}
-    need = _servers(running, list(loads.values()), [pod for pod, load in loads.items() if load is None])
+    beside = sum(server_load(server, sfu, cores, now, pace) or 0.0 for server in trying)
+    need = _servers(running, list(loads.values()), [pod for pod, load in loads.items() if load is None], beside)
     target = min(max(need.servers, sfu.min), sfu.max)
-    if need.unread:
+    if need.unread or trying:
         target = min(max(target, running), max(sfu.max, running))
     candidates = [
         Candidate(
@@ -103,11 +106,14 @@ def size_sfu(spec: VisioDeploymentSpec, observed: Observed, now: float, pace: Pa
     return _sized("sfu", _SFU_LESS, fleet, running, target, candidates, limits, frozen, trace, observed, now, pace)
 
 
-def _servers(running: int, loads: list[float | None], unread: list[str]) -> _Need:
-    """Servers so that the free room is a quarter of the load; full servers have none, however overloaded they are."""
+def _servers(running: int, loads: list[float | None], unread: list[str], beside: float) -> _Need:
+    """Servers so that the free room is a quarter of the load; full servers have none, however overloaded they are.
+
+    `beside` is load of servers that are not among them and leave soon.
+    """
     known = sorted(load for load in loads if load is not None)
-    demand = sum(known)
-    headroom = _HEADROOM * demand
+    demand = sum(known) + beside
+    headroom = _HEADROOM * demand + beside
     starting = max(0, running - len(loads))
     free = sum(max(0.0, 1.0 - load) for load in known) + starting
     wanted = running

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain
 
 from visio_operator.api.media import MEDIA_PORTS, NODE_PORTS, Sfu
 
@@ -47,7 +48,7 @@ def choose(sfu: Sfu, observed: Observed) -> NodePorts:
     kept = observed.memory.get(FIRST_PORT)
     named = (derived(observed.namespace, observed.name, attempt) for attempt in range(BLOCKS))
     candidates = [int(kept)] if kept is not None else []
-    first = next((port for port in (*candidates, *named) if not _refused(port, observed)), None)
+    first = next((port for port in chain(candidates, named) if not _refused(port, observed)), None)
     if first is None:
         # All are refused, which is another trouble: the API server's own words stand in the condition.
         first = derived(observed.namespace, observed.name)

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+from .backups import BackupSource, RestoreSource
+from .leaving import Leaving, RoomTimes
+from .media_counts import Stretch
 from .planners import Planners
 
 
@@ -32,6 +36,18 @@ class Workload:
     """Digest of the manifest this object was last applied from."""
     livekit_keys: tuple[str, ...] = ()
     """Secrets of the LiveKit key pairs that its pods accept (media servers) or sign with (all others)."""
+    release: str = ""
+    """The release that it was last rendered from; empty when the object does not say."""
+    finished_at: float = 0.0
+    """When a Job ended; 0 while it has not."""
+    previous: str = ""
+    """Of the Jobs of a rung: the release that it leaves."""
+    note: str = ""
+    """Of the Job that began a rung: why the rung was taken back."""
+    saved_at: float = 0.0
+    """Of a backup: the time whose state it holds."""
+    restore: str = ""
+    """Of a backup: the digest of the restore that somebody has approved, and by what it is restored."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +159,16 @@ class MediaServer:
     """The address that it was told to announce; it does not start before."""
     reachable_at: str = ""
     """The address at which the world finds it, as its node or its load balancer says now."""
+    image: str = ""
+    """The image of its LiveKit, which tells servers of the old and of the new release apart."""
+    canary: bool = False
+    """It is the one server that tries a new release (plan/canary.py)."""
+    restarts: int = 0
+    """How often its LiveKit was started again in this pod."""
+    problem: str = ""
+    """Why its LiveKit does not run, in the kubelet's word, such as ImagePullBackOff."""
+    stretches: tuple[Stretch, ...] = ()
+    """What it counted lately, the oldest first."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +185,8 @@ class Recorder:
     read_at: float = 0.0
     terminating: bool = False
     deletion_cost: int = 0
+    recordings: int | None = None
+    """Recordings under way."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +263,16 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where one signal was read, where a Prometheus is given."""
+
+    prometheus: Literal["all", "some", "none"]
+    """How many of the servers Prometheus spoke for; the others were asked themselves."""
+    reason: str = ""
+    """Why not for all."""
+
+
+@dataclass(frozen=True)
 class Preflight:
     """What the newest Job that checks the connections has said so far."""
 
@@ -243,6 +281,35 @@ class Preflight:
     succeeded: bool = False
     faults: tuple[tuple[str, str], ...] = ()
     """Connection, and its field, problem and next step."""
+
+
+@dataclass(frozen=True)
+class RingPeer:
+    """Another deployment of the cluster in an earlier ring, as its spec and status say."""
+
+    namespace: str
+    name: str
+    ring: Literal["pilot", "early", "broad"]
+    wanted: str
+    """The version that it asks for."""
+    running: str
+    """The version that all of its parts run; empty while it has never run one."""
+    since: float
+    """When it came to run that version; 0 where its status does not say."""
+    soak: float = 0.0
+    """Seconds for which it shall have run a version before a later ring follows."""
+    ready: bool = True
+    """Its condition Ready is True now."""
+    stopped: str = ""
+    """What it has set that keeps it from moving: `spec.upgrade.paused` or `spec.emergencyStop`; else empty."""
+    held: str = ""
+    """Why its own upgrade does not go on, in its own words; empty while it does."""
+    stuck: bool = False
+    """What holds it does not pass by itself."""
+
+    def __str__(self) -> str:
+        """As messages name it."""
+        return f"{self.ring} {self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -271,6 +338,8 @@ class Observed:
     """Streams that wait for a slot in the captions proxies of all subtitles pods; None while one could not be read."""
     captions_waiting_read_at: float = 0.0
     """When all proxies were last read; 0 for never."""
+    captions_longest_wait: float | None = None
+    """Seconds for which the stream that waits longest has waited; None while no proxy tells."""
     agents: tuple[Agent, ...] = ()
     """The subtitles agents."""
     queue: Queue = field(default_factory=Queue)
@@ -280,6 +349,8 @@ class Observed:
     recorders: tuple[Recorder, ...] = ()
     worker_queues: Mapping[str, WorkerQueue] = field(default_factory=dict)
     """By part: celery-backend, summarize, call-webhook."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Where signals were read, by their names in status; empty where all servers are asked themselves."""
     nodes: tuple[GpuNode, ...] = ()
     pools: Mapping[str, Pool] = field(default_factory=dict)
     """By name in spec.gpuPools; only pools with a provider are looked up."""
@@ -289,3 +360,23 @@ class Observed:
     """Digest of the proposal that a user approved, from the annotation of the VisioDeployment; empty for none."""
     memory: Mapping[str, float] = field(default_factory=dict)
     """Small facts carried from the previous status, such as since when a part could shrink."""
+    backup_source: BackupSource | None = None
+    """None where the spec names nothing; read only while an upgrade is wanted."""
+    ring_peers: tuple[RingPeer, ...] = ()
+    """Deployments in earlier rings, of those that the operator may see; read only while an upgrade is wanted."""
+    approved_upgrade: str = ""
+    """Digest of the upgrade plan that a user approved, from its own annotation of the VisioDeployment."""
+    retry: str = ""
+    """The release that a user wants tried again, from the annotation of the VisioDeployment; empty for none."""
+    leaving: tuple[Leaving, ...] = ()
+    """Pods with sessions that are on their way out."""
+    rooms: RoomTimes = field(default_factory=RoomTimes)
+    """Read only while a media server is on its way out."""
+    collectors: tuple[Agent, ...] = ()
+    """The metadata agents that are on their way out."""
+    approved_restore: str = ""
+    """Digest of the restore that a user approved, from its own annotation of the VisioDeployment."""
+    restore_source: RestoreSource | None = None
+    """None where there is no backup of a rung that could be restored."""
+    writers: tuple[str, ...] | None = None
+    """Parts with a pod that may still write to the database; looked up only before it is restored, else None."""

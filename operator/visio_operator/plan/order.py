@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from visio_operator.api.spec import VisioDeploymentSpec
 
@@ -68,13 +68,15 @@ IMAGE_KEYS: dict[str, tuple[str, ...]] = {
 """The images that a part's pods run, as keys of `Release.images`."""
 
 
-def part_set(spec: VisioDeploymentSpec) -> tuple[str, ...]:
-    """The parts that the spec asks for, in the order of creation.
+def part_set(spec: VisioDeploymentSpec, settings: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The parts that the spec asks for, in the order of creation; `settings` are those of the release, if there is one.
 
     The summary service and its workers come with transcription, since nothing else posts to it; the metadata agent
     too, since it gives transcripts the names of speakers.
     """
+    cleans = (settings or {}).get("cleaningJobs") != "false"
     wanted = {
+        **dict.fromkeys(CRON_JOBS, cleans),
         "postgres": spec.database.embedded is not None,
         "redis": spec.redis.embedded is not None,
         "garage": spec.object_storage.embedded is not None,

@@ -27,7 +27,7 @@ _LOSSES = [standard_loss(z) for z in _ZS]
 
 def margin(loss: float) -> float:
     """How many standard deviations above the mean are exceeded by no more than so much on average; from 0 to 6."""
-    return _ZS[max(0, bisect_right(_LOSSES, loss) - 1)]
+    return _ZS[bisect_right(_LOSSES, loss, 1) - 1]
 
 
 def share(outlook: Sequence[tuple[float, float]], slots: float, small: float) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
+from .announce import Announcement
+from .drains import Drain
 from .planners import Planners
+from .reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class PartPlan:
     """The reason while `write` is False."""
     faulty: bool = False
     """It is not written because something outside is at fault, which `waiting_for` names."""
+    stopped: str = ""
+    """Why none of its pods may run now; empty when they may."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,14 @@ def euros_text(euros: Decimal | None) -> str:
 
 
 @dataclass(frozen=True)
+class CanaryPlan:
+    """A media server of the new release beside those of the old one; it takes its share of the new rooms."""
+
+    release: Release
+    replicas: int = 1
+
+
+@dataclass(frozen=True)
 class Condition:
     """One condition in the Kubernetes convention; the transition time is added when it is reported."""
 
@@ -167,6 +180,78 @@ class Condition:
     status: str
     reason: str
     message: str
+
+
+@dataclass(frozen=True)
+class UpgradePlan:
+    """Where a deployment is on its way from one release to another."""
+
+    running: str
+    wanted: str
+    path: tuple[str, ...] = ()
+    """The releases that are still to be reached, the wanted one last."""
+    rung: str = ""
+    """The release that is being climbed to; empty while none has begun."""
+    step: str = ""
+    """The step of the rung that is under way, by the names of `plan.steps.STEPS`."""
+    waits_for: str = ""
+    """What this step waits for."""
+    held: tuple[Reason, str] | None = None
+    """Why it does not go on."""
+    next_start: float | None = None
+    """Unix time from which the next rung may start, where a window or a pause says so."""
+    job: UpgradeJob | None = None
+    """The Job of the step that is under way."""
+    taken_back: str = ""
+    """Why the rung that is under way shall be taken back; written on its first Job before anything is."""
+    approval: str = ""
+    """Digest of the upgrade that waits for approval; empty when none is needed or it is there."""
+    blockers: tuple[str, ...] = ()
+    """Deployments of earlier rings that have to go first, each with what it lacks."""
+    restore: RestorePlan | None = None
+    """The way back that is offered; nothing of it is done without approval."""
+    restores: str = ""
+    """A restore that is approved: its digest and what restores; written on the backup before anything else is done."""
+    stops: tuple[str, ...] = ()
+    """Parts that stand still: the database is restored."""
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    """The backup that was made before a migration, and what restoring it would mean."""
+
+    digest: str
+    backup: str
+    """Name of the Job or Backup that saved the database."""
+    saved_at: float
+    """The time whose state comes back, in unix seconds; what was written later is lost."""
+    by: str
+    """Kind and name of what restores it."""
+    stops: tuple[str, ...]
+    """Parts that stand still meanwhile; calls that run go on."""
+    seconds: float
+    """How long it is expected to take."""
+
+
+@dataclass(frozen=True)
+class UpgradeJob:
+    """A Job that a rung needs."""
+
+    part: str
+    """upgrade-check, upgrade-backup, upgrade-verify or upgrade-restore."""
+    release: Release
+    running: str
+    """The release that it leaves."""
+    preconditions: tuple[str, ...] = ()
+    """Of a check: what has to be looked up, by the names of `api.releases.PRECONDITIONS`."""
+    template: Mapping[str, Any] = field(default_factory=dict)
+    """Of a backup or restore by a CronJob: the spec of its Jobs. Of a restore by CloudNativePG: that of the Cluster."""
+    backup: str = ""
+    """Of a restore: the name of the backup."""
+    saved_at: float = 0.0
+    """Of a restore: the time whose state comes back, in unix seconds."""
+    cluster: str = ""
+    """Of a restore by CloudNativePG: the name of the Cluster that recovers."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +277,14 @@ class Plan:
     conditions: tuple[Condition, ...] = ()
     invalid: tuple[str, ...] = ()
     """Refusals: field, the value's problem and the next step. While any is there nothing that runs is touched."""
-    migrate_release: Release | None = None
-    """The release whose migrate Job shall run while `release` is still the older one; None outside an upgrade."""
+    part_releases: Mapping[str, Release] = field(default_factory=dict)
+    """Parts that are rendered from another release than `release`: those that a rung has reached."""
+    upgrade: UpgradePlan | None = None
+    """None while the release that is asked for runs, or nothing does."""
+    kept_jobs: frozenset[str] = frozenset()
+    """Jobs of the last rung that stay though no manifest asks for them: they tell how far it has come."""
+    older_pages: tuple[str, ...] = ()
+    """Images of the front end whose scripts are still offered to pages that are open, the newest first."""
     node_port: int | None = None
     """The first node port for media; None where they come in by another way."""
     media_slots: tuple[int, ...] = ()
@@ -205,8 +296,30 @@ class Plan:
     """What was learned with this decision; the runtime carries it to the next one and keeps it in the cluster."""
     ordered: Mapping[str, float] = field(default_factory=dict)
     """When nodes were ordered, by name, as far as it is known."""
+    panic_since: float | None = None
+    """Since when captions are in panic (`plan.panic`), in unix seconds; None while they are not."""
     memory: Mapping[str, float] = field(default_factory=dict)
     """What the next decision has to remember; the runtime carries it in status to `Observed.memory`."""
+    canary: CanaryPlan | None = None
+    """None while no media server tries another release."""
+
+    approved_upgrade: str = ""
+    """Digest of the upgrade whose approval was taken up by this plan."""
+    approved_restore: str = ""
+    """The same for a restore."""
+    stopped: bool = False
+    """`spec.emergencyStop`: nothing is written but status."""
+    drains: tuple[Drain, ...] = ()
+    """Pods that take nothing new and end with what they have, the most urgent first."""
+    announcements: tuple[Announcement, ...] = ()
+    """What is to be announced now."""
+
+    def release_of(self, part: str) -> Release:
+        """The release that a part is rendered from. ValueError in a plan without one."""
+        found = self.part_releases.get(part, self.release)
+        if found is None:
+            raise ValueError(f"no release for {part}")
+        return found
 
     def part(self, name: str) -> PartPlan | None:
         """The plan of one part when anything of it shall be written now."""

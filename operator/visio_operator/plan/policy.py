@@ -90,7 +90,7 @@ def _secrets(spec: VisioDeploymentSpec) -> Iterator[SecretWanted]:
 
 
 def refusals(spec: VisioDeploymentSpec, observed: Observed, release: Release | None) -> tuple[Refusal, ...]:
-    """Everything that cannot be; `release` is the one the spec asks for, None when the ladder lacks it."""
+    """Everything that cannot be; `release` is the one that runs or shall be installed, None when it is not known."""
     found: list[Refusal] = [
         *_missing_secrets(spec, observed),
         *_missing_bundle(spec, observed),
@@ -98,13 +98,21 @@ def refusals(spec: VisioDeploymentSpec, observed: Observed, release: Release | N
         *_windows(spec),
     ]
     if release is not None:
-        found.extend(_images(spec, release))
-        found.extend(_features(spec, release))
-        found.extend(
-            Refusal(Reason.ROUTE_NOT_POSSIBLE, f"spec.{wish.field}", wish.problem, wish.next_step)
-            for wish in unroutable(spec, release.settings)
-        )
+        found.extend(_of_release(spec, release))
     return tuple(found)
+
+
+def _of_release(spec: VisioDeploymentSpec, release: Release) -> Iterator[Refusal]:
+    yield from _images(spec, release)
+    yield from missing_features(spec, release)
+    for wish in unroutable(spec, release.settings):
+        yield Refusal(Reason.ROUTE_NOT_POSSIBLE, f"spec.{wish.field}", wish.problem, wish.next_step)
+
+
+def impossible(spec: VisioDeploymentSpec, release: Release) -> tuple[Reason, str] | None:
+    """Why a release cannot take the place of the one that runs, with field, problem and next step; None if it can."""
+    found = next((refusal for refusal in _of_release(spec, release)), None)
+    return (found.reason, str(found)) if found is not None else None
 
 
 def unknown_version(version: str, ladder: tuple[ReleaseEntry, ...]) -> Refusal:
@@ -178,8 +186,8 @@ def _windows(spec: VisioDeploymentSpec) -> Iterator[Refusal]:
         yield Refusal(Reason.TIME_ZONE_UNKNOWN, field, f"{name} is not a known time zone", next_step)
 
 
-def _features(spec: VisioDeploymentSpec, release: Release) -> Iterator[Refusal]:
-    """What is asked for and the release does not have, or takes in a form that its ladder entry does not describe."""
+def missing_features(spec: VisioDeploymentSpec, release: Release) -> Iterator[Refusal]:
+    """What is asked for and the release does not have, or wants in a form that this operator does not write."""
     asked = [
         ("spec.roomKits", "roomKits", spec.room_kits),
         ("spec.branding.documentationUrl", "documentationUrl", spec.branding.documentation_url),
@@ -188,8 +196,26 @@ def _features(spec: VisioDeploymentSpec, release: Release) -> Iterator[Refusal]:
         if value is not None and release.settings.get(setting) == "false":
             problem = f"release {release.version} does not know it"
             yield Refusal(Reason.NOT_IN_RELEASE, field, problem, "remove it, or go to a newer release")
-    if spec.recording.encoding is not None and release.settings.get("recordingEncoding", "flat") != "flat":
-        problem = f"release {release.version} takes the encoding in a form that this operator does not write"
+    if spec.recording.enabled and release.settings.get("recordingStorageEvents") == "required":
+        problem = (
+            f"release {release.version} saves a recording only when events of the bucket reach it, and has none here"
+        )
+        yield Refusal(
+            Reason.NOT_IN_RELEASE, "spec.recording.enabled", problem, "set it to false, or go to 1.22.0 or newer"
+        )
+    if spec.transcription.enabled and release.settings.get("summaryVersion") == "1":
+        problem = f"release {release.version} hands transcripts over in a form that this operator does not arrange"
+        next_step = "set it to false, or go to 1.23.0 or newer"
+        yield Refusal(Reason.NOT_IN_RELEASE, "spec.transcription.enabled", problem, next_step)
+    access = spec.external_api.default_access if spec.external_api is not None else "trusted"
+    if access != "trusted" and release.settings.get("externalApiAccess") == "false":
+        problem = f"release {release.version} makes rooms of applications trusted, whatever is asked for"
+        next_step = "set it to trusted, or go to 1.17.0 or newer"
+        yield Refusal(Reason.NOT_IN_RELEASE, "spec.externalApi.defaultAccess", problem, next_step)
+    form = release.settings.get("recordingEncoding", "flat")
+    if spec.recording.encoding is not None and form != "flat":
+        unknown, other = "does not know it", "takes the encoding in a form that this operator does not write"
+        problem = f"release {release.version} {unknown if form == 'none' else other}"
         yield Refusal(Reason.NOT_IN_RELEASE, "spec.recording.encoding", problem, "remove it; the release's own is used")
 
 

@@ -73,8 +73,8 @@ def connections_digest(spec: VisioDeploymentSpec, secret_marks: Mapping[str, Map
 
     `secret_marks`: by Secret and key, a mark that changes with the value and tells nothing of it.
     """
-    written = spec.model_dump(mode="json")
     sections = ("oidc", "database", "redis", "object_storage", "mail", "docs", "llm", "ca_bundle")
+    written = spec.model_dump(mode="json", include=set(sections))
     asked = {name: written.get(name) for name in sections}
     referred = {ref for section in asked.values() for ref in _secret_names(section)}
     marks = {name: dict(secret_marks.get(name, {})) for name in sorted(referred)}

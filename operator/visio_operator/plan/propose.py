@@ -75,7 +75,7 @@ def propose(spec: VisioDeploymentSpec, observed: Observed, gpus: GpuSize) -> Ver
             digest=digest_of(observed.uid, waiting, int(notes.get(_ROUND, 0))),
             changes=waiting,
             approvable=mode == "Propose",
-            ignored=_legible(observed.approved) if IGNORED in notes else "",
+            ignored=legible(observed.approved) if IGNORED in notes else "",
         )
     kept = _without(waiting, spec, observed, gpus)
     going = {change.pool for change in under_way}
@@ -101,7 +101,7 @@ def digest_of(uid: str, changes: Sequence[PoolChange], count: int) -> str:
     return sha256("\n".join([uid, str(count), *sizes]).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
-def _legible(approval: str) -> str:
+def legible(approval: str) -> str:
     """An approval as it may be shown: anybody can write anything into an annotation."""
     return "".join(sign for sign in approval[: 2 * DIGEST_LENGTH] if sign.isalnum()) or "something else"
 

@@ -16,6 +16,11 @@ class ConditionType(StrEnum):
     APPROVAL_PENDING = "ApprovalPending"
     POLICY_COMPLIANT = "PolicyCompliant"
     UPGRADE_HELD = "UpgradeHeld"
+    EMERGENCY_STOP = "EmergencyStop"
+
+
+RENDERING_PENDING = "RenderingPending"
+"""A condition that no plan states, since it is about what is rendered from a plan."""
 
 
 class Reason(StrEnum):
@@ -61,9 +66,29 @@ class Reason(StrEnum):
     NOTHING_PROPOSED = "NothingProposed"
     SIGNALS_FRESH = "SignalsFresh"
     SIGNAL_MISSING = "SignalMissing"
+    # Versions of the operator
+    RENDERING_CURRENT = "RenderingCurrent"
     # Policy and upgrades
     COMPLIANT = "Compliant"
     NOT_HELD = "NotHeld"
+    CHECK_FAILED = "CheckFailed"
+    BACKUP_NOT_STATED = "BackupNotStated"
+    BACKUP_FAILED = "BackupFailed"
+    PRECONDITION_NOT_MET = "PreconditionNotMet"
     MIGRATION_FAILED = "MigrationFailed"
+    CANARY_FAILED = "CanaryFailed"
+    UPGRADE_FAILED = "UpgradeFailed"
+    ROLLED_BACK = "RolledBack"
+    RESTORE_FAILED = "RestoreFailed"
+    RESTORE_READY = "RestoreReady"
     OUTSIDE_WINDOW = "OutsideWindow"
     TIME_ZONE_UNKNOWN = "TimeZoneUnknown"
+    # What keeps a rung from starting
+    EMERGENCY_STOP = "EmergencyStop"
+    NOT_STOPPED = "NotStopped"
+    PAUSED = "Paused"
+    WAITING_FOR_RING = "WaitingForRing"
+    RING_STALLED = "RingStalled"
+    SOAKING = "Soaking"
+    WINDOW_TOO_SHORT = "WindowTooShort"
+    CALLS_RUNNING = "CallsRunning"

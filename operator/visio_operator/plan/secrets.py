@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TypeAlias
 from urllib.parse import quote
 
@@ -140,10 +141,11 @@ def _needs(name: str, spec: VisioDeploymentSpec, livekit: LivekitKeys, settled: 
             composed={"accessKeyId": ("GK", Ref("accessKeyDigits"))},
         )
     if spec.captions.enabled:
+        config = captions_config(name, spec)
         yield SecretNeed(
-            name=captions_config_secret(name, spec),
+            name=_config_secret(name, config),
             part="captions",
-            composed={CAPTIONS_CONFIG_KEY: captions_config(name, spec)},
+            composed={CAPTIONS_CONFIG_KEY: config},
             derived=True,
         )
     # Last, since it refers to the others.
@@ -228,7 +230,11 @@ def captions_config_secret(name: str, spec: VisioDeploymentSpec) -> str:
     A Secret is written once, so a changed configuration needs another one: the name carries a digest of the text
     (without the key, which is not known here).
     """
-    text = "".join(part if isinstance(part, str) else f"<{part.key}>" for part in captions_config(name, spec))
+    return _config_secret(name, captions_config(name, spec))
+
+
+def _config_secret(name: str, config: Sequence[str | Ref]) -> str:
+    text = "".join(part if isinstance(part, str) else f"<{part.key}>" for part in config)
     return f"{name}-captions-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -291,9 +297,9 @@ def _value(value: TomlValue) -> Iterator[str | Ref]:
 def _merge(parts: Iterator[str | Ref]) -> tuple[str | Ref, ...]:
     """Join neighbouring literals, so that only the references separate them."""
     merged: list[str | Ref] = []
-    for part in parts:
-        if isinstance(part, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += part
+    for is_ref, run in groupby(parts, key=lambda part: isinstance(part, Ref)):
+        if is_ref:
+            merged.extend(run)
         else:
-            merged.append(part)
+            merged.append("".join(map(str, run)))
     return tuple(merged)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(slots=True)
@@ -57,8 +58,7 @@ class Limits:
     """Share of streams that may find no slot at once."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """One look at all servers of a kind."""
 
     now: float
@@ -70,10 +70,13 @@ class Reading:
     jobs: Sequence[Job] = ()
     known: bool = True
     """Whether what waits could be read."""
+    longest_wait: float | None = None
+    """Seconds that the one who waits longest has waited; None where nobody tells."""
+    starting: int = 0
+    """Servers that start without having been ordered, on what was there; not among `servers`."""
 
 
-@dataclass(frozen=True)
-class Orders:
+class Orders(NamedTuple):
     """One decision: how many servers to buy, and which ones to close, to open again and to return."""
 
     order: int = 0
@@ -83,21 +86,22 @@ class Orders:
     why: str = ""
 
 
-@dataclass
-class ByState:
+class ByState(NamedTuple):
     """The servers of one reading by what they are good for."""
 
-    open: list[Server] = field(default_factory=list)
+    open: list[Server]
     """They serve and take new work."""
-    closed: list[Server] = field(default_factory=list)
+    closed: list[Server]
     """They are cordoned."""
-    coming: list[Server] = field(default_factory=list)
+    coming: list[Server]
     """Ordered and not ready yet."""
 
 
 def by_state(servers: Sequence[Server]) -> ByState:
     """Sort servers by what they are good for."""
-    found = ByState()
+    serving: list[Server] = []
+    closed: list[Server] = []
+    coming: list[Server] = []
     for server in servers:
-        (found.closed if server.cordoned else found.open if server.ready else found.coming).append(server)
-    return found
+        (closed if server.cordoned else serving if server.ready else coming).append(server)
+    return ByState(serving, closed, coming)

@@ -1,4 +1,4 @@
-"""How busy the subtitles agents are, as livekit-agents says itself at /worker beside its health check.
+"""How busy the LiveKit agents are, as livekit-agents says itself at /worker beside its health check.
 
 As in `signals`, nothing here raises: what could not be read is None.
 """
@@ -27,15 +27,32 @@ _MOST_JOBS = 10_000
 async def agents(
     session: aiohttp.ClientSession, pods: Mapping[str, Body], memory: Memory, now: float
 ) -> tuple[Agent, ...]:
-    """The agents pods with their rooms and their load: read now, or the last reading with its time."""
+    """The subtitles agents with their rooms and their load: read now, or the last reading with its time."""
+    return await _agents(session, pods, memory.agents, memory, now)
+
+
+async def collectors(
+    session: aiohttp.ClientSession, pods: Mapping[str, Body], memory: Memory, now: float
+) -> tuple[Agent, ...]:
+    """The same of the metadata agents, which is asked only of those on their way out."""
+    return await _agents(session, pods, memory.collectors, memory, now)
+
+
+async def _agents(
+    session: aiohttp.ClientSession,
+    pods: Mapping[str, Body],
+    readings: dict[str, AgentLoad],
+    memory: Memory,
+    now: float,
+) -> tuple[Agent, ...]:
     addresses = running_addresses(pods.values())
     urls = {pod: f"http://{address}:{HEALTH_PORT}/worker" for pod, address in addresses.items()}
     for pod, text in (await fetch_all(session, urls, memory, now)).items():
         if text is not None and (found := parse_worker(text)) is not None:
-            memory.agents[pod] = AgentLoad(*found, at=now)
-    for gone in memory.agents.keys() - pods.keys():
-        del memory.agents[gone]
-    return tuple(_agent(pod, memory.agents.get(name)) for name, pod in sorted(pods.items()))
+            readings[pod] = AgentLoad(*found, at=now)
+    for gone in readings.keys() - pods.keys():
+        del readings[gone]
+    return tuple(_agent(pod, readings.get(name)) for name, pod in sorted(pods.items()))
 
 
 def parse_worker(text: str) -> tuple[int, float] | None:

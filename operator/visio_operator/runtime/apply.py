@@ -7,19 +7,21 @@ deployment causes no writes. One object that is refused does not keep the others
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from visio_operator.plan.order import CHECKS
 from visio_operator.plan.plan import Plan
-from visio_operator.workloads.common import DEPLOYMENT_LABEL, PLATFORM, Manifest, Site
+from visio_operator.plan.steps import BACKUP_JOB, CHECK_JOB
+from visio_operator.workloads.common import DEPLOYMENT_LABEL, FAILED, PLATFORM, RESTORED_BY, Manifest, Site
 from visio_operator.workloads.restarts import with_secrets_digest
 
 from . import marks, pools
 from .attempts import Key
 from .compare import DIGEST, differences, digest
 from .generated import correct_secret, secret_values
+from .kinds import BY_NAME
 from .kube import FIELD_MANAGER, Kube, KubeError
 from .memory import Memory
 from .nodepools import node_patch, owner_of, pod_patch
@@ -77,16 +79,27 @@ class _Pass:
 
 
 async def apply(
-    kube: Kube, site: Site, plan: Plan, manifests: Sequence[Manifest], seen: Snapshot, memory: Memory
+    kube: Kube,
+    site: Site,
+    plan: Plan,
+    manifests: Sequence[Manifest],
+    seen: Snapshot,
+    memory: Memory,
+    kept: Collection[Key] = (),
 ) -> Outcome:
-    """Write what differs and delete what no manifest asks for any more. Raises nothing but cancellation.
+    """Write what differs and delete what no manifest asks for any more, but not what is in `kept`. Raises nothing but
+    cancellation.
 
-    A plan with refusals writes nothing: what runs stays as it is.
+    A plan with refusals, or of an emergency stop, writes nothing: what runs stays as it is.
     """
     outcome = Outcome()
-    if plan.invalid or plan.release is None:
+    if plan.invalid or plan.stopped or plan.release is None:
         return outcome
     this = _Pass(kube, site, plan, seen, memory, outcome)
+    await this.do([*_taken_back(this), *_restored(this)])
+    if outcome.errors:
+        # Whoever comes next would not know that the rung failed, and climb it again.
+        return outcome
     held = await _secrets(this)
     marked = marks.marks(marks.marks_key(site, seen.live, memory), held)
     wanted = [
@@ -100,10 +113,31 @@ async def apply(
     await this.do(
         (("deletion of " + body["kind"], body["metadata"]["name"]), "", _later(_prune, this, body))
         for body in superfluous(site, plan, manifests, seen)
+        if (body["kind"], body["metadata"]["name"]) not in kept
     )
     for key in memory.settled.keys() - seen.live.keys():
         del memory.settled[key]
     return outcome
+
+
+def _taken_back(this: _Pass) -> Iterable[Work]:
+    """Say on the first Job of a rung that it is taken back, before anything of it is."""
+    upgrade, job = this.plan.upgrade, this.seen.observed.workloads.get(CHECK_JOB)
+    if upgrade is not None and upgrade.taken_back and job is not None and not job.note:
+        patch = {"metadata": {"annotations": {FAILED: upgrade.taken_back}}}
+        yield ("Job", job.name), digest(patch), _later(_merge, this, "Job", job.name, this.site.namespace, patch)
+
+
+def _restored(this: _Pass) -> Iterable[Work]:
+    """Say on the backup that it is restored, as was approved, before anything stops."""
+    upgrade, saved = this.plan.upgrade, this.seen.observed.workloads.get(BACKUP_JOB)
+    if upgrade is not None and upgrade.restores and saved is not None and not saved.restore:
+        patch = {"metadata": {"annotations": {RESTORED_BY: upgrade.restores}}}
+        yield (
+            (saved.kind, saved.name),
+            digest(patch),
+            _later(_merge, this, saved.kind, saved.name, this.site.namespace, patch),
+        )
 
 
 def _wave(manifest: Manifest) -> int:
@@ -134,7 +168,7 @@ def superfluous(site: Site, plan: Plan, manifests: Iterable[Manifest], seen: Sna
     for (kind, name), body in seen.live.items():
         # A Secret without an owner is one that shall survive; those that only repeat others have one.
         kept = kind == "Secret" and keeps_secrets and not _owners(body)
-        if kept or (kind, name) in wanted or terminating(body):
+        if kept or (kind, name) in wanted or terminating(body) or name in plan.kept_jobs:
             continue
         if labels_of(body).get(DEPLOYMENT_LABEL) != site.name or _owners(body) not in ([], [site.uid]):
             # Another deployment's, or made by another controller from our templates.
@@ -229,6 +263,10 @@ async def _apply_one(this: _Pass, wanted: Manifest) -> None:
 
 async def _create(kube: Kube, site: Site, wanted: Manifest) -> None:
     """Create by apply without force, so that an object of the same name which is not ours is never taken over."""
+    if "patch" not in BY_NAME[wanted["kind"]].verbs:
+        # Such as a database that recovers: it is made once, and never ours to change.
+        await kube.create(wanted)
+        return
     try:
         await kube.apply(with_initial_replicas(wanted), force=False)
         return
@@ -245,6 +283,9 @@ async def _create(kube: Kube, site: Site, wanted: Manifest) -> None:
 async def _write(kube: Kube, wanted: Manifest, live: Body) -> Body:
     if (kept := kept_replicas(wanted, live, FIELD_MANAGER)) is not None:
         await kube.apply(kept, manager=KEEPER)
+    if wanted["kind"] == "Deployment" and (live.get("spec") or {}).get("replicas") == 0:
+        # An autoscaler leaves it alone until it has a pod again, which comes with the template that is wanted now.
+        wanted = with_initial_replicas(wanted)
     try:
         return await kube.apply(wanted)
     except KubeError as error:

@@ -14,12 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from visio_operator.api.spec import GROUP
+from visio_operator.workloads.changes import list_key
 
 DIGEST = f"{GROUP}/digest"
 """Annotation with the digest of the manifest that an object was last applied from."""
 
-_LIST_KEYS = ("name", "uid", "containerPort", "mountPath", "port", "key", "topologyKey", "ip")
-"""Fields by which list elements are told apart, in order of preference, as in the API's list-map keys."""
 _IMPLIED = frozenset({"apiVersion", "kind"})
 """Left out of the elements of a list answer."""
 _QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
@@ -61,7 +60,7 @@ def _compare(wanted: Any, live: Any, path: str, found: list[str]) -> None:
 
 
 def _compare_lists(wanted: Sequence[Any], live: Sequence[Any], path: str, found: list[str]) -> None:
-    key = _list_key(wanted, live)
+    key = list_key(wanted, live) if wanted else None
     if key is None:
         if len(wanted) != len(live):
             found.append(f"{path}=[{len(live)} elements]")
@@ -72,18 +71,6 @@ def _compare_lists(wanted: Sequence[Any], live: Sequence[Any], path: str, found:
     by_key = {element[key]: element for element in live}
     for element in wanted:
         _compare(element, by_key.get(element[key]), f"{path}[{element[key]}]", found)
-
-
-def _list_key(wanted: Sequence[Any], live: Sequence[Any]) -> str | None:
-    both = (*wanted, *live)
-    if not wanted or not all(isinstance(element, Mapping) for element in both):
-        return None
-    for key in _LIST_KEYS:
-        if all(isinstance(element.get(key), str | int) for element in both):
-            if all(len({element[key] for element in side}) == len(side) for side in (wanted, live)):
-                return key
-            return None
-    return None
 
 
 def _same(wanted: Any, live: Any) -> bool:

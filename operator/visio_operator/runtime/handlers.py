@@ -182,6 +182,8 @@ def _loop(context: Context) -> Any:
         finally:
             metrics.DEPLOYMENTS.dec()
             metrics.set_signals(str(ref), {})
+            metrics.set_drains(str(ref), {})
+            metrics.set_panic(str(ref), None)
             stop.cancel()
             if context.wakers.get(ref) is waker:
                 del context.wakers[ref]
@@ -226,7 +228,8 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 async def _one_pass(context: Context, ref: Ref, memory: Memory) -> Result | None:
     """One pass, whatever happens in it; None when it failed."""
     try:
-        result = await reconcile(context.kube, context.session, ref, memory, context.settings.pace)
+        settings = context.settings
+        result = await reconcile(context.kube, context.session, ref, memory, settings.pace, settings.namespaces)
         if result is None:
             return Result(recheck_after=LONGEST_BACKOFF)
         kind = "failed" if result.errors else "changed" if result.changed else "steady"

@@ -87,8 +87,16 @@ KINDS: tuple[Kind, ...] = (
     ),
     _managed("Deployment", "apps", "v1", "deployments", "the parts"),
     _managed("StatefulSet", "apps", "v1", "statefulsets", "embedded PostgreSQL, Redis and object store"),
-    _managed("Job", "batch", "v1", "jobs", "migrations and the first administrator"),
-    _managed("CronJob", "batch", "v1", "cronjobs", "regular cleaning"),
+    _managed("Job", "batch", "v1", "jobs", "migrations, the first administrator, checks and backups"),
+    _managed("CronJob", "batch", "v1", "cronjobs", "regular cleaning; get reads the CronJob of backups"),
+    _managed(
+        "Backup", "postgresql.cnpg.io", "v1", "backups", "backups by CloudNativePG before an upgrade", optional=True
+    ),
+    Kind(
+        "Cluster", "postgresql.cnpg.io", "v1", "clusters", ("get", "create"),
+        "restore a backup into a new cluster after somebody has approved it; none is ever changed or deleted",
+        optional=True,
+    ),
     _managed("Ingress", "networking.k8s.io", "v1", "ingresses", "routes from outside by an ingress controller"),
     _managed(
         "Gateway", "gateway.networking.k8s.io", "v1", "gateways", "routes from outside by the Gateway API",

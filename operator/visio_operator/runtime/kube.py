@@ -203,6 +203,12 @@ class Kube:
         query = {"fieldManager": manager, "force": "true" if force else "false"}
         return await self._write("apply", "PATCH", manifest, query, _APPLY)
 
+    async def preview(self, manifest: Body) -> Body:
+        """What `apply` would make of an object, defaults and admission included; nothing is written."""
+        kind, meta = BY_NAME[manifest["kind"]], manifest["metadata"]
+        query = {"fieldManager": FIELD_MANAGER, "force": "true", "dryRun": "All"}
+        return await self._request("PATCH", kind.path(meta.get("namespace"), meta["name"]), query, manifest, _APPLY)
+
     async def create(self, manifest: Body) -> Body:
         """Create an object; one that exists is a conflict."""
         return await self._write("create", "POST", manifest, {"fieldManager": FIELD_MANAGER})
@@ -236,6 +242,27 @@ class Kube:
         }
         await self._request("DELETE", BY_NAME[kind].path(meta.get("namespace"), meta["name"]), None, body)
         self._count_write("delete", kind)
+
+    async def evict(self, pod: Mapping[str, Any]) -> None:
+        """Evict exactly the pod that was seen, within disruption budgets and with its own grace period; one that has
+        changed since is a conflict, so that a pod which is ending is never told twice.
+        """
+        meta = pod["metadata"]
+        seen = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
+            "deleteOptions": {"preconditions": seen},
+        }
+        path = f"{BY_NAME['Pod'].path(meta['namespace'], meta['name'])}/eviction"
+        try:
+            status, _, text = await self._send("POST", path, None, body, "application/json")
+        except (aiohttp.ClientError, TimeoutError, OSError) as lost:
+            raise KubeError(0, "Unreachable", f"the eviction got no answer: {lost or type(lost).__name__}") from None
+        if not 200 <= status < 300:
+            raise _error(status, text)
+        self._count_write("evict", "Pod")
 
     async def _write(
         self, verb: str, method: str, manifest: Body, query: dict[str, str], content_type: str = "application/json"

@@ -19,8 +19,9 @@ from visio_operator.workloads.egress import METRICS_PORT as EGRESS_PORT
 from visio_operator.workloads.media import ANNOUNCED, SLOT
 from visio_operator.workloads.sfu import METRICS_PORT as SFU_PORT
 
+from .media_tallies import COUNTERS, stretches
 from .memory import Counters, Memory, Metrics
-from .projections import annotations_of, deletion_cost, is_ready, labels_of, seconds, terminating
+from .projections import annotations_of, deletion_cost, is_canary, is_ready, labels_of, seconds, terminating
 from .signals import BROKER_DB, SILENCE, TIMEOUT, Broker, connect, fetch_all
 
 Body = Mapping[str, Any]
@@ -34,32 +35,42 @@ MOST_UNACKED = 2000
 RATE_AFTER = 5.0
 """Seconds between two readings from which a rate is taken."""
 
-_SFU_METRICS = (
-    "livekit_room_total",
-    "livekit_participant_total",
-    "livekit_packet_total",
-    "process_cpu_seconds_total",
-)
+_SFU_METRICS = ("livekit_room_total", "livekit_participant_total", "process_cpu_seconds_total", *COUNTERS)
+_STARTING = ("PodInitializing", "ContainerCreating")
 _EGRESS_METRICS = ("livekit_egress_can_accept_request", "livekit_egress_requests")
 
 
 async def media_servers(
-    session: aiohttp.ClientSession, pods: Mapping[str, Body], addresses: Mapping[str, str], memory: Memory, now: float
+    session: aiohttp.ClientSession,
+    pods: Mapping[str, Body],
+    addresses: Mapping[str, str],
+    memory: Memory,
+    now: float,
+    known: frozenset[str] = frozenset(),
 ) -> tuple[MediaServer, ...]:
-    """The media servers with what their metrics say; `addresses` are those at which the world finds them, by pod."""
-    found = await _metrics(session, pods, SFU_PORT, _SFU_METRICS, memory, now)
+    """The media servers with what their metrics say; `addresses` are those at which the world finds them, by pod.
+
+    Those that are `known` to the memory already are not asked.
+    """
+    found = await _metrics(session, pods, SFU_PORT, _SFU_METRICS, memory, now, known)
     for name in memory.counters.keys() - pods.keys():
         del memory.counters[name]
+    for name in memory.tallies.keys() - pods.keys():
+        del memory.tallies[name]
     return tuple(
         _media_server(pod, found.get(name), addresses.get(name, ""), memory) for name, pod in sorted(pods.items())
     )
 
 
 async def recorders(
-    session: aiohttp.ClientSession, pods: Mapping[str, Body], memory: Memory, now: float
+    session: aiohttp.ClientSession,
+    pods: Mapping[str, Body],
+    memory: Memory,
+    now: float,
+    known: frozenset[str] = frozenset(),
 ) -> tuple[Recorder, ...]:
-    """The recorders with what their metrics say."""
-    found = await _metrics(session, pods, EGRESS_PORT, _EGRESS_METRICS, memory, now)
+    """The recorders with what their metrics say; those that are `known` to the memory already are not asked."""
+    found = await _metrics(session, pods, EGRESS_PORT, _EGRESS_METRICS, memory, now, known)
     return tuple(_recorder(pod, found.get(name)) for name, pod in sorted(pods.items()))
 
 
@@ -114,17 +125,27 @@ def count_taken(messages: Iterable[bytes | str]) -> dict[str, int]:
 
 
 def sums(text: str, names: tuple[str, ...]) -> dict[str, float]:
-    """The sum over all labels of each named metric in Prometheus text format; one that is not there is missing."""
+    """The sum over all labels of each named metric in Prometheus text format; one that is not there is missing.
+
+    A name may end in one label with its value, such as `requests{status="error"}`: then it is the sum of these only.
+    """
     found: dict[str, float] = {}
+    wanted: dict[str, list[tuple[str, str]]] = {}
+    for given in names:
+        metric, _, label = given.partition("{")
+        wanted.setdefault(metric, []).append((given, label.rstrip("}")))
+    plain = tuple(wanted)
     for line in text.splitlines():
-        if not line.startswith(names):
+        if not line.startswith(plain):
             continue
         name, value = line.partition("{")[0].partition(" ")[0], line.rpartition(" ")[2]
-        if name in names:
-            try:
-                found[name] = found.get(name, 0.0) + float(value)
-            except ValueError:
-                continue
+        labels = line[len(name) :].rpartition("}")[0].lstrip("{").split(",")
+        for given, label in wanted.get(name, ()):
+            if not label or label in labels:
+                try:
+                    found[given] = found.get(given, 0.0) + float(value)
+                except ValueError:
+                    continue
     return found
 
 
@@ -135,12 +156,14 @@ async def _metrics(
     names: tuple[str, ...],
     memory: Memory,
     now: float,
+    known: frozenset[str],
 ) -> dict[str, Metrics]:
     """The metrics of each pod: read now, or the last ones with their time.
 
     Pods that are not ready are asked too: a server with too much to do fails its probes first.
     """
-    urls = {name: f"http://{_in_url(pod)}:{port}/metrics" for name, pod in pods.items() if _runs(pod)}
+    asked = {name: pod for name, pod in pods.items() if name not in known and _runs(pod)}
+    urls = {name: f"http://{_in_url(pod)}:{port}/metrics" for name, pod in asked.items()}
     for name, text in (await fetch_all(session, urls, memory, now)).items():
         if text is not None and (values := sums(text, names)):
             memory.metrics[name] = Metrics(values, now)
@@ -177,7 +200,30 @@ def _media_server(pod: Body, metrics: Metrics | None, reachable_at: str, memory:
         slot=int(slot) if slot.isdecimal() else None,
         announced=annotations_of(pod).get(ANNOUNCED, ""),
         reachable_at=reachable_at,
+        image=next((one.get("image", "") for one in _containers(pod) if one["name"] == "sfu"), ""),
+        canary=is_canary(pod),
+        restarts=_restarts(pod),
+        problem=_problem(pod),
+        stretches=stretches(meta["name"], metrics, _restarts(pod), memory) if metrics is not None else (),
     )
+
+
+def _containers(pod: Body) -> Iterable[Body]:
+    return (pod.get("spec") or {}).get("containers") or ()
+
+
+def _statuses(pod: Body) -> list[Body]:
+    status = pod.get("status") or {}
+    return [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+
+
+def _restarts(pod: Body) -> int:
+    return sum(int(one.get("restartCount") or 0) for one in _statuses(pod) if one.get("name") == "sfu")
+
+
+def _problem(pod: Body) -> str:
+    waiting = [((one.get("state") or {}).get("waiting") or {}).get("reason", "") for one in _statuses(pod)]
+    return next((reason for reason in waiting if reason and reason not in _STARTING), "")
 
 
 def _whole(values: Mapping[str, float], name: str) -> int | None:
@@ -213,4 +259,5 @@ def _recorder(pod: Body, metrics: Metrics | None) -> Recorder:
         read_at=metrics.at if metrics is not None else 0.0,
         terminating=terminating(pod),
         deletion_cost=deletion_cost(pod),
+        recordings=None if accepts is None else int(values.get("livekit_egress_requests", 0.0)),
     )

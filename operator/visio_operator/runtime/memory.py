@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from visio_operator.plan.leaving import RoomTimes
+from visio_operator.plan.media_counts import Stretch
 from visio_operator.plan.planners import Planners
 
 from .attempts import Attempts
@@ -17,6 +21,19 @@ class Slots:
 
     used: int
     total: int
+    at: float
+    keep: float = 15.0
+    """Seconds for which it stands for something."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """One reading of a captions proxy."""
+
+    streams: int
+    """Streams that wait for a slot."""
+    longest: float | None
+    """Seconds that the one which waits longest has waited; None where the proxy does not tell."""
     at: float
 
 
@@ -48,6 +65,48 @@ class Counters:
     """Packets a second and cores."""
 
 
+@dataclass(frozen=True)
+class Rooms:
+    """One reading of LiveKit's rooms; their names stay in this process and are never printed."""
+
+    names: Mapping[str, tuple[str, ...]]
+    """By pod, of media servers that are on their way out."""
+    times: RoomTimes
+
+
+@dataclass(frozen=True)
+class Tallies:
+    """The last reading of a media server's counters, and what was counted between readings lately."""
+
+    at: float
+    values: Mapping[str, float]
+    restarts: int
+    stretches: tuple[Stretch, ...] = ()
+
+
+@dataclass
+class AtPrometheus:
+    """What is remembered of the Prometheus of one deployment."""
+
+    down_until: float = 0.0
+    problem: str = ""
+    """Why it could not be asked; empty after it could."""
+    gaps: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Signals and pods that it had nothing of: until when these pods are asked themselves."""
+
+
+@dataclass
+class Filling:
+    """The history of weeks on its way from Prometheus to the planner."""
+
+    task: asyncio.Task[dict[str, Any] | None] | None = None
+    attempts: int = 0
+    next_at: float = 0.0
+    done: bool = False
+    problem: str = ""
+    """Why it is not there; empty while it is on its way or there."""
+
+
 @dataclass
 class Memory:
     """Per deployment: last good readings, endpoints that did not answer, writes that changed nothing."""
@@ -57,6 +116,8 @@ class Memory:
     metrics: dict[str, Metrics] = field(default_factory=dict)
     """Last good reading of media servers and recorders, by pod."""
     counters: dict[str, Counters] = field(default_factory=dict)
+    """By pod, of media servers."""
+    tallies: dict[str, Tallies] = field(default_factory=dict)
     """By pod, of media servers."""
     silent_until: dict[str, float] = field(default_factory=dict)
     """Endpoints that could not be reached are left alone until then, so that one dead pod does not slow every pass."""
@@ -72,10 +133,23 @@ class Memory:
     """When the transcription queue was last read."""
     workers_read_at: float = 0.0
     """When the queues of the other workers were last read."""
+    waits: dict[str, Waits] = field(default_factory=dict)
+    """Last good reading of the captions proxies, by pod."""
     waiting_read_at: float = 0.0
     """When the waiting streams of all captions proxies were last read."""
+    prometheus: AtPrometheus = field(default_factory=AtPrometheus)
+    trust: tuple[str, ssl.SSLContext] | None = field(default=None, repr=False)
+    """Digest of the authorities that a Prometheus is checked against, and what was made of them."""
     agents: dict[str, AgentLoad] = field(default_factory=dict)
     """Last good reading of the subtitles agents, by pod."""
+    collectors: dict[str, AgentLoad] = field(default_factory=dict)
+    """The same of metadata agents on their way out."""
+    rooms: Rooms | None = None
+    """Last reading of LiveKit's rooms, while a media server is on its way out."""
+    announced: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was announced lately, by id, as status says it."""
+    tell_after: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Of announcements that failed, by channel and id: when to try again, and the pause before that."""
     gpus_seen: dict[str, float | None] | None = None
     """When the GPU of each node was first seen allocatable: None for not yet, 0 for before the first look. The whole is
     None until then."""
@@ -87,6 +161,11 @@ class Memory:
     """Node ports that were refused since the Service for media was last written."""
     planners: Planners | None = None
     """`Plan.planners` of the previous pass; None until what was kept in the cluster has been read."""
+    filling: Filling = field(default_factory=Filling)
+    kept: bool = False
+    """Whether the cluster holds what was learned."""
+    kept_panic: bool = False
+    """Whether captions were in panic when it was last written."""
     kept_at: float = 0.0
     """When what was learned was last written to the cluster, or read from it."""
     learned: bool = False

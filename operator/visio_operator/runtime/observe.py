@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
 from visio_operator.api.spec import VisioDeploymentSpec
+from visio_operator.plan.canary import RETRY_NOTE
 from visio_operator.plan.observed import Observed, Queue
 from visio_operator.plan.pace import Pace
 from visio_operator.plan.planners import Planners
 from visio_operator.plan.policy import secrets_wanted
 from visio_operator.plan.rotation import is_generated
-from visio_operator.workloads.common import DEPLOYMENT_LABEL, MANAGED_BY, POOL_LABEL, Site
+from visio_operator.workloads.common import DEPLOYMENT_LABEL, MANAGED_BY, POOL_LABEL, TRACK_LABEL, Site
 from visio_operator.workloads.turn import tls_secret
 
-from . import agent_signals, marks, media_signals, pools, preflight_result, projections, signals
+from . import (
+    agent_signals,
+    draining,
+    marks,
+    media_signals,
+    pools,
+    preflight_result,
+    projections,
+    prometheus_history,
+    prometheus_signals,
+    signals,
+)
+from .backup_source import backup_source, pods_of_templates
 from .kinds import RENDERED
 from .kube import Kube, KubeError
 from .media_addresses import reachable_at, refused_node_ports
@@ -26,6 +39,8 @@ from .memory import Memory
 from .node_times import gpu_nodes
 from .pool_adapter import Seen
 from .projections import PART_LABEL, labels_of
+from .restore_source import restore_source, writers
+from .rings import ring_peers, upgrade_wanted
 from .secret_values import decode
 from .signal_status import publish_ages
 from .signals import Broker
@@ -36,8 +51,11 @@ Live = Mapping[tuple[str, str], Body]
 
 OURS = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 """Selects what any deployment of the namespace owns, so that a name which another one has is seen before a write."""
-WATCHED_PARTS = ("captions", "transcription", "subtitles", "migrate", "preflight", "sfu", "egress")
-"""Parts whose pods a decision needs: the signals of load, the end of the migrations, what the preflight found."""
+WATCHED_PARTS = (
+    "captions", "transcription", "subtitles", "metadata", "migrate", "preflight", "sfu", "egress", "smoke",
+)  # fmt: skip
+"""Parts whose pods a decision needs: the signals of load, what drains, the end of the migrations, what the preflight
+found."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +82,13 @@ async def observe(
     generation: int,
     memory: Memory,
     now: float,
-    approved: str = "",
+    annotations: Mapping[str, str],
+    namespaces: Sequence[str] = (),
 ) -> Snapshot:
-    """Look at everything a decision may use; `approved` is the digest that a user approved. Raises KubeError; a signal
-    that cannot be read is no error.
+    """Look at everything a decision may use; a signal that cannot be read is no error. Raises KubeError.
+
+    `annotations` are those of the VisioDeployment, with what a user approved. `namespaces` are those that the operator
+    looks after; empty means all.
     """
     spec = site.spec
     listed, pods, nodes, found_pools, secrets, bundle = await asyncio.gather(
@@ -85,28 +106,38 @@ async def observe(
     broker = _broker(site, mine, secrets)
     media_pods, egress_pods = dict(_of_part(pods, "sfu")), dict(_of_part(pods, "egress"))
     addresses = await reachable_at(kube, site, media_pods, mine)
-    (slots, waiting, busy, queue), (media, recorders, worker_queues, agents) = await asyncio.gather(
+    told = await prometheus_signals.read(kube, session, site, pods, memory, now)
+    # A canary is judged by counters that Prometheus is not asked for.
+    tried = any(TRACK_LABEL in labels_of(pod) for pod in media_pods.values())
+    (slots, (waiting, longest), busy, queue), (media, recorders, worker_queues, agents) = await asyncio.gather(
         asyncio.gather(
-            signals.captions_slots(session, _addresses(pods, "captions"), memory, now),
-            signals.waiting_streams(session, _addresses(pods, "subtitles"), memory, now),
+            signals.captions_slots(session, _addresses(pods, "captions"), memory, now, told.known),
+            signals.waiting_streams(session, _addresses(pods, "subtitles"), memory, now, told.known),
             signals.busy_transcribers(session, _addresses(pods, "transcription"), memory, now),
             _queue(site, broker, memory, now),
         ),
         asyncio.gather(
-            media_signals.media_servers(session, media_pods, addresses, memory, now),
-            media_signals.recorders(session, egress_pods, memory, now),
+            media_signals.media_servers(
+                session, media_pods, addresses, memory, now, frozenset() if tried else told.known
+            ),
+            media_signals.recorders(session, egress_pods, memory, now, told.known),
             media_signals.worker_queues(broker, _workers(mine), memory, now),
             agent_signals.agents(session, dict(_of_part(pods, "subtitles")), memory, now),
         ),
     )
     for gone in memory.metrics.keys() - pods.keys():
         del memory.metrics[gone]
+    drained = await draining.look(
+        kube, session, site, broker, pods, nodes, media, livekit_pairs(mine, secrets), memory, now
+    )
+    workloads = projections.workloads(mine, [*pods.values(), *await pods_of_templates(kube, site, mine)])
+    climbs = upgrade_wanted(spec, workloads)
     observed = Observed(
         uid=site.uid,
         namespace=site.namespace,
         name=site.name,
         generation=generation,
-        workloads=projections.workloads(mine, pods.values()),
+        workloads=workloads,
         preflight=preflight_result.preflight(mine, pods.values()),
         # A key without a value is no better than none.
         secret_keys={
@@ -132,6 +163,8 @@ async def observe(
         ),
         captions_waiting=waiting,
         captions_waiting_read_at=memory.waiting_read_at,
+        captions_longest_wait=longest,
+        sources={**told.sources, **prometheus_history.source(site, memory)},
         agents=agents,
         queue=queue,
         media=media,
@@ -141,8 +174,18 @@ async def observe(
         nodes=gpu_nodes(nodes.values(), memory, now),
         pools=pools.read(site, seen_pools),
         planners=memory.planners or Planners(),
-        approved=approved,
+        approved=annotations.get(projections.APPROVED_PLAN, ""),
         memory=dict(memory.plan),
+        backup_source=await backup_source(kube, site) if climbs else None,
+        leaving=drained.leaving,
+        rooms=drained.rooms,
+        collectors=drained.collectors,
+        ring_peers=await ring_peers(kube, site, namespaces) if climbs else (),
+        approved_upgrade=annotations.get(projections.APPROVED_UPGRADE, ""),
+        retry=annotations.get(RETRY_NOTE, ""),
+        approved_restore=annotations.get(projections.APPROVED_RESTORE, ""),
+        restore_source=await restore_source(kube, site, workloads),
+        writers=await writers(kube, site, workloads),
     )
     publish_ages(observed, now, Pace())
     return Snapshot(observed=observed, live=listed, pods=pods, nodes=nodes, secrets=secrets, pools=seen_pools)
@@ -206,6 +249,11 @@ async def _bundle(kube: Kube, site: Site) -> frozenset[str] | None:
         return None
     found = await kube.get("ConfigMap", site.spec.ca_bundle.config_map, site.namespace)
     return None if found is None else frozenset(key for key, value in (found.get("data") or {}).items() if value)
+
+
+def livekit_pairs(mine: Live, secrets: Mapping[str, Body]) -> dict[str, Body]:
+    """Every Secret that may hold a key pair of LiveKit: ours and the user's."""
+    return {**{name: body for (kind, name), body in mine.items() if kind == "Secret"}, **secrets}
 
 
 async def _queue(site: Site, broker: Broker | str, memory: Memory, now: float) -> Queue:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from visio_operator.api.spec import GROUP
+from visio_operator.plan.canary import CANARY
 from visio_operator.plan.observed import CaptionsServer, GpuNode, PodTimes, TranscriptionWorker, Workload
-from visio_operator.workloads.common import POOL_LABEL, SERVING_LABEL
+from visio_operator.workloads.common import (
+    FAILED,
+    POOL_LABEL,
+    PREVIOUS,
+    RELEASE,
+    RESTORED_BY,
+    SERVING_LABEL,
+    TRACK_LABEL,
+)
 from visio_operator.workloads.restarts import KEY_PAIRS
+from visio_operator.workloads.sfu import TRACK_CANARY
 
 from .compare import DIGEST
+from .job_result import why_failed
 from .memory import Slots
 
 Body = Mapping[str, Any]
@@ -21,15 +32,24 @@ OWNER = f"{GROUP}/owner"
 """Annotation of a node pool: namespace/name of the deployment that sizes it."""
 APPROVED_PLAN = f"{GROUP}/approved-plan"
 """Annotation of a VisioDeployment: digest of the proposal in its status that a user approves."""
+APPROVED_UPGRADE = f"{GROUP}/approved-upgrade"
+"""The same for the upgrade that waits; one of its own, since both can wait at the same time."""
+APPROVED_RESTORE = f"{GROUP}/approved-restore"
+"""The same for the restore that is offered."""
 CORDONED = f"{GROUP}/cordoned"
 """Annotation of a node that we cordoned: namespace/name of the deployment."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-_RANK = {"Deployment": 0, "StatefulSet": 1, "Job": 2, "CronJob": 3}
+_RANK = {"Deployment": 0, "StatefulSet": 1, "Job": 2, "CronJob": 3, "Backup": 4}
 
 
 def seconds(text: str | None) -> float:
     """A Kubernetes timestamp as unix seconds; 0 when it is missing."""
     return datetime.fromisoformat(text).timestamp() if text else 0.0
+
+
+def instant(moment: float) -> str:
+    """Unix seconds in the form of the Kubernetes API."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def condition(live: Body, kind: str) -> Body:
@@ -55,6 +75,11 @@ def annotations_of(live: Body) -> Mapping[str, str]:
     return live["metadata"].get("annotations") or {}
 
 
+def is_canary(live: Body) -> bool:
+    """Whether it is the media server that tries another release, or its Deployment."""
+    return labels_of(live).get(TRACK_LABEL) == TRACK_CANARY[TRACK_LABEL]
+
+
 def terminating(live: Body) -> bool:
     """Whether an object is being deleted."""
     return bool(live["metadata"].get("deletionTimestamp"))
@@ -66,17 +91,18 @@ def workloads(live: Mapping[tuple[str, str], Body], pods: Iterable[Body] = ()) -
     A Job whose pod has succeeded counts as done at once: its controller says so up to a second later, since it batches
     what it reads of pods.
     """
+    pods = list(pods)
     done = {
         owner["uid"] for pod in pods if _has_succeeded(pod) for owner in pod["metadata"].get("ownerReferences") or ()
     }
     found: dict[str, tuple[tuple[int, float], Workload]] = {}
     for (kind, _), body in live.items():
-        part = labels_of(body).get(PART_LABEL)
+        part = CANARY if is_canary(body) else labels_of(body).get(PART_LABEL)
         if kind not in _RANK or part is None or terminating(body):
             continue
         rank = (_RANK[kind], -seconds(body["metadata"].get("creationTimestamp")))
         if part not in found or rank < found[part][0]:
-            found[part] = (rank, workload(kind, part, body, done=body["metadata"]["uid"] in done))
+            found[part] = (rank, workload(kind, part, body, pods, done=body["metadata"]["uid"] in done))
     return {part: entry for part, (_, entry) in found.items()}
 
 
@@ -84,7 +110,7 @@ def _has_succeeded(pod: Body) -> bool:
     return (pod.get("status") or {}).get("phase") == "Succeeded"
 
 
-def workload(kind: str, part: str, live: Body, *, done: bool = False) -> Workload:
+def workload(kind: str, part: str, live: Body, pods: Iterable[Body] = (), *, done: bool = False) -> Workload:
     """One workload as its controller last reported it; `done` is a Job whose pod has succeeded."""
     meta, spec, status = live["metadata"], live.get("spec") or {}, live.get("status") or {}
     template = template_of(live)
@@ -93,10 +119,12 @@ def workload(kind: str, part: str, live: Body, *, done: bool = False) -> Workloa
     failed = ""
     if kind == "Job":
         desired, ready, updated, current = 1, int(status.get("ready") or 0), 1, True
-        if (failure := condition(live, "Failed")).get("status") == "True":
-            failed = f"{failure.get('reason', 'Failed')}: {failure.get('message', '')}".strip(": ")
+        failed = why_failed(live, pods, condition(live, "Failed"))
+    elif kind == "Backup":
+        desired, ready, updated, current = 1, 0, 1, True
+        failed = str(status.get("error") or "it failed") if status.get("phase") == "failed" else ""
     elif kind == "CronJob":
-        desired, ready, updated, current = 1, 1, 1, True
+        desired, ready, updated, current = 0 if spec.get("suspend") else 1, 1, 1, True
     else:
         desired = int(spec.get("replicas", 1))
         ready, updated = int(status.get("readyReplicas") or 0), int(status.get("updatedReplicas") or 0)
@@ -111,11 +139,33 @@ def workload(kind: str, part: str, live: Body, *, done: bool = False) -> Workloa
         updated=updated,
         images=tuple(container.get("image", "") for container in containers),
         current=current,
-        succeeded=kind == "Job" and (done or condition(live, "Complete").get("status") == "True"),
+        succeeded=_succeeded(kind, live, done=done),
         failed=failed,
         fingerprint=annotations_of(live).get(DIGEST, ""),
         livekit_keys=key_pairs(template),
+        release=annotations_of(live).get(RELEASE, ""),
+        finished_at=_finished_at(live) if kind == "Job" else 0.0,
+        previous=annotations_of(live).get(PREVIOUS, ""),
+        note=annotations_of(live).get(FAILED, ""),
+        saved_at=_saved_at(kind, status),
+        restore=annotations_of(live).get(RESTORED_BY, ""),
     )
+
+
+def _succeeded(kind: str, live: Body, *, done: bool) -> bool:
+    if kind == "Backup":
+        return bool((live.get("status") or {}).get("phase") == "completed")
+    return kind == "Job" and (done or condition(live, "Complete").get("status") == "True")
+
+
+def _saved_at(kind: str, status: Body) -> float:
+    """The time whose state a backup holds: a dump shows the database when it began, a base backup when it ended."""
+    return seconds(status.get("stoppedAt" if kind == "Backup" else "startTime"))
+
+
+def _finished_at(job: Body) -> float:
+    ends = (condition(job, kind) for kind in ("Complete", "Failed"))
+    return max((seconds(end.get("lastTransitionTime")) for end in ends if end.get("status") == "True"), default=0.0)
 
 
 def template_of(live: Body) -> Body:

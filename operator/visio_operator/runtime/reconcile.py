@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -15,18 +15,25 @@ from visio_operator.api.check import Problem, check_object
 from visio_operator.api.releases import ReleaseEntry, VisioRelease, load_releases, merge_releases
 from visio_operator.api.spec import API_VERSION, KIND, VisioDeploymentSpec
 from visio_operator.plan.decide import decide
+from visio_operator.plan.impact import upgrade_impact
 from visio_operator.plan.pace import Pace
+from visio_operator.plan.plan import Plan
+from visio_operator.workloads.adoption import is_time, settle
 from visio_operator.workloads.common import Site
 from visio_operator.workloads.render import render
 
-from . import log, metrics
+from . import log, metrics, prometheus_history
+from .announce import announce
 from .apply import Outcome, apply
+from .drain_status import announcement_status, drain_status, publish_drains
 from .history import keep_planners, read_planners
-from .kube import Kube, KubeError
+from .kube import FIELD_MANAGER, Kube, KubeError
 from .memory import Memory
-from .observe import observe
-from .projections import APPROVED_PLAN, annotations_of
+from .observe import Snapshot, livekit_pairs, observe
+from .plan_status import Undone
+from .projections import PART_LABEL, annotations_of, labels_of
 from .report import post_events, refusal, report, transitions, write_status
+from .version import OPERATOR_VERSION
 
 Body = dict[str, Any]
 
@@ -59,8 +66,18 @@ class Result:
     generation: int = 0
 
 
-async def reconcile(kube: Kube, session: aiohttp.ClientSession, ref: Ref, memory: Memory, pace: Pace) -> Result | None:
-    """One pass; None when the deployment is gone or going. Raises KubeError when the API server cannot be asked."""
+async def reconcile(
+    kube: Kube,
+    session: aiohttp.ClientSession,
+    ref: Ref,
+    memory: Memory,
+    pace: Pace,
+    namespaces: Sequence[str] = (),
+) -> Result | None:
+    """One pass; None when the deployment is gone or going. Raises KubeError when the API server cannot be asked.
+
+    `namespaces` are those that the operator looks after; empty means all.
+    """
     with _step("observe"):
         live = await kube.get(KIND, ref.name, ref.namespace)
         if live is None or live["metadata"].get("deletionTimestamp"):
@@ -74,9 +91,9 @@ async def reconcile(kube: Kube, session: aiohttp.ClientSession, ref: Ref, memory
             memory.plan = memory.plan or _remembered(live)
             now = time.time()
             if memory.planners is None:
-                memory.planners, memory.kept_at = await read_planners(kube, site), now
-            approved = annotations_of(live).get(APPROVED_PLAN, "")
-            seen = await observe(kube, session, site, generation, memory, now, approved)
+                (memory.planners, memory.kept), memory.kept_at = await read_planners(kube, site), now
+            await prometheus_history.advance(kube, session, site, memory, now, pace)
+            seen = await observe(kube, session, site, generation, memory, now, annotations_of(live), namespaces)
     previous = live.get("status") or {}
     if problems:
         message = "; ".join(map(str, problems))
@@ -85,13 +102,30 @@ async def reconcile(kube: Kube, session: aiohttp.ClientSession, ref: Ref, memory
     with _step("decide"):
         plan = decide(spec, seen.observed, now, ladder, pace)
     with _step("render"):
-        manifests = render(site, plan) if plan.release is not None and not plan.invalid else ()
+        manifests = render(site, plan) if plan.release is not None and not plan.invalid and not plan.stopped else ()
+        settled = settle(
+            site,
+            manifests,
+            seen.live,
+            OPERATOR_VERSION,
+            FIELD_MANAGER,
+            same_spec=previous.get("observedGeneration") == generation,
+            adopt=is_time(spec, plan, now),
+            approved=seen.observed.approved_upgrade,
+        )
     with _step("apply"):
-        outcome = await apply(kube, site, plan, manifests, seen, memory)
-    memory.plan, memory.planners = dict(plan.memory), plan.planners
-    await keep_planners(kube, site, plan.planners, seen.observed, memory, now, pace)
+        outcome = await apply(kube, site, plan, settled.manifests, seen, memory, settled.kept)
+    memory.planners = plan.planners
+    metrics.set_panic(f"{site.namespace}/{site.name}", plan.panic_since is not None)
+    if not plan.stopped and not prometheus_history.pending(memory):
+        await keep_planners(kube, site, plan.planners, seen.observed, memory, now, pace)
+    with _step("announce"):
+        plan = await _announced(kube, session, site, plan, seen, memory, now)
     with _step("report"):
-        status = report(previous, spec, plan, outcome.errors, seen.observed, generation, now)
+        undone = Undone(settled.waiting, upgrade_impact(spec, seen.observed, plan, ladder))
+        status = report(previous, spec, plan, outcome.errors, seen.observed, generation, now, undone)
+        status["drains"] = drain_status(plan.drains)
+        status["announcements"] = announcement_status(previous, memory.announced)
         await _report(kube, live, status, memory)
     _log(ref, outcome, memory)
     return Result(
@@ -105,6 +139,20 @@ async def reconcile(kube: Kube, session: aiohttp.ClientSession, ref: Ref, memory
         pools=frozenset(pool.name for pool in spec.gpu_pools),
         generation=generation,
     )
+
+
+async def _announced(
+    kube: Kube, session: aiohttp.ClientSession, site: Site, plan: Plan, seen: Snapshot, memory: Memory, now: float
+) -> Plan:
+    """Tell who is to be told; the plan with what was told in its memory."""
+    publish_drains(f"{site.namespace}/{site.name}", plan.drains)
+    told: dict[str, float] = {}
+    if plan.announcements:
+        secrets = livekit_pairs(seen.live, seen.secrets)
+        servers = {name: pod for name, pod in seen.pods.items() if labels_of(pod).get(PART_LABEL) == "sfu"}
+        told = await announce(kube, session, site, plan.announcements, servers, secrets, memory, now)
+    memory.plan = {**plan.memory, **told}
+    return replace(plan, memory=memory.plan)
 
 
 async def report_failure(kube: Kube, ref: Ref, reason: str, message: str, memory: Memory) -> None:

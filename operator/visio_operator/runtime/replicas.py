@@ -14,7 +14,7 @@ KEEPER = "visio-operator-replicas"
 
 
 def with_initial_replicas(wanted: Body) -> dict[str, Any]:
-    """The manifest of a Deployment that does not exist yet, with the number that its autoscaler would not go below."""
+    """The manifest of a Deployment that has no pods yet, with the number that its autoscaler would not go below."""
     first = (wanted["metadata"].get("annotations") or {}).get(INITIAL_REPLICAS)
     if first is None or "replicas" in wanted["spec"]:
         return dict(wanted)
@@ -34,7 +34,7 @@ def kept_replicas(wanted: Body, live: Body, manager: str) -> dict[str, Any] | No
         for entry in live["metadata"].get("managedFields") or ()
         if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     }
-    if holders != {manager} or "replicas" not in live.get("spec", {}):
+    if holders != {manager} or not live.get("spec", {}).get("replicas"):
         return None
     meta = wanted["metadata"]
     return {

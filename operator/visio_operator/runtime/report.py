@@ -5,20 +5,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from visio_operator.api.spec import API_VERSION, KIND, VisioDeploymentSpec
 from visio_operator.api.status import MESSAGE_LENGTH, TRACE_LENGTH, TRACE_LINES
 from visio_operator.plan.observed import GpuNode, Observed, Workload
 from visio_operator.plan.pace import Pace
-from visio_operator.plan.plan import Condition, PartPlan, Plan, Proposal
+from visio_operator.plan.plan import Condition, PartPlan, Plan
 
 from .compare import digest, merge_patch
 from .kube import FIELD_MANAGER, Kube, KubeError
 from .lead_status import lead_status
 from .memory import Memory
+from .plan_status import NOTHING_UNDONE, Undone, planned, rendering_pending
+from .projections import instant
 from .signal_status import signal_status
+from .upgrade_status import upgrade_status
 
 Status = dict[str, Any]
 
@@ -34,10 +36,12 @@ def report(
     observed: Observed,
     generation: int,
     now: float,
+    undone: Undone = NOTHING_UNDONE,
 ) -> Status:
-    """The status after one full pass over `generation`."""
+    """The status after one full pass over `generation`; `undone` is what it has left for later."""
     was_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in previous.get("conditions") or ())
-    conditions = [_with_errors(condition, errors, was_ready) for condition in plan.conditions]
+    stated = (*plan.conditions, *(() if plan.invalid or plan.stopped else (rendering_pending(undone.rendering, spec),)))
+    conditions = [_with_errors(condition, errors, was_ready) for condition in stated]
     status: Status = {
         "observedGeneration": generation,
         "conditions": merge_conditions(previous.get("conditions") or (), conditions, generation, now),
@@ -51,8 +55,9 @@ def report(
     }
     if approved := plan.approved or previous.get("approvedPlan"):
         status["approvedPlan"] = approved
-    if plan.proposal is not None:
-        status["plan"] = _proposal(plan.proposal)
+    status |= upgrade_status(previous, spec.version, plan, now, all_ready=_all_run(plan, observed))
+    if awaited := planned(plan.proposal, undone, plan.upgrade.restore if plan.upgrade is not None else None):
+        status["plan"] = awaited
     if plan.invalid:
         # Nothing that runs was touched, so what was said of it stays true.
         status |= {key: previous[key] for key in ("version", "parts") if key in previous}
@@ -64,7 +69,7 @@ def report(
         status["pools"] = pools
         status["gpuNodes"] = f"{sum(p['gpuReady'] for p in pools)}/{sum(p['desired'] for p in pools)}"
     if spec.captions.enabled:
-        status["captions"] = _captions(observed)
+        status["captions"] = _captions(observed, plan)
     if spec.transcription.enabled:
         status["transcription"] = _transcription(observed)
     return status
@@ -118,11 +123,6 @@ def transitions(previous: Mapping[str, Any], status: Mapping[str, Any]) -> list[
         if old != entry["status"] and (old is not None or news):
             changed.append(entry)
     return changed
-
-
-def instant(now: float) -> str:
-    """Unix seconds in the form of the Kubernetes API."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def write_status(kube: Kube, live: Mapping[str, Any], status: Status, memory: Memory) -> bool:
@@ -196,6 +196,8 @@ def _state(part: PartPlan, workload: Workload | None) -> tuple[str, str]:
         return ("Waiting", part.waiting_for) if not part.write else ("Progressing", "")
     if workload.failed:
         return "Failed", workload.failed
+    if part.stopped:
+        return "Waiting", part.stopped
     if workload.kind == "Job":
         return ("Ready" if workload.succeeded else "Progressing"), ""
     done = workload.current and workload.updated >= workload.desired and workload.ready >= workload.desired
@@ -207,6 +209,9 @@ def _part(part: PartPlan, workload: Workload | None) -> dict[str, Any]:
     ready = 0
     if workload is not None:
         ready = int(workload.succeeded) if workload.kind == "Job" else workload.ready
+        if state == "Ready" and workload.kind != "Job" and ready < part.replicas:
+            # What was asked for is there, and more is asked for by now.
+            state = "Progressing"
     # The part's own program is the last container; sidecars come before it.
     return {
         "name": part.part,
@@ -240,27 +245,16 @@ def _pool(name: str, plan: Plan, observed: Observed) -> dict[str, Any]:
     }
 
 
-def _proposal(proposal: Proposal) -> dict[str, Any]:
-    pools = [
-        {
-            "name": change.pool,
-            "fromNodes": change.before,
-            "toNodes": change.after,
-            "eurosPerDay": change.euros_text,
-            "reason": change.reason[:MESSAGE_LENGTH],
-        }
-        for change in proposal.changes
-    ]
+def _captions(observed: Observed, plan: Plan) -> dict[str, Any]:
+    waits: dict[str, Any] = {}
+    if observed.captions_waiting is not None:
+        waits["waiting"] = observed.captions_waiting
+    if observed.captions_longest_wait is not None:
+        waits["longestWait"] = int(observed.captions_longest_wait)
+    if plan.panic_since is not None:
+        waits["panicSince"] = instant(plan.panic_since)
     return {
-        "digest": proposal.digest,
-        "approvable": proposal.approvable,
-        "pools": pools,
-        "eurosPerDay": proposal.euros_text,
-    }
-
-
-def _captions(observed: Observed) -> dict[str, Any]:
-    return {
+        **waits,
         "used": sum(server.used or 0 for server in observed.captions),
         "total": sum(server.total or 0 for server in observed.captions),
         "serving": sum(server.ready and server.serving and not server.terminating for server in observed.captions),

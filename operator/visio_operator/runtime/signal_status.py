@@ -32,6 +32,7 @@ def signal_status(
                 "state": state,
                 "since": old["since"] if old is not None and same else at,
                 "message": signal.problem[:MESSAGE_LENGTH],
+                "sourceReason": signal.source_reason[:MESSAGE_LENGTH],
             }
         )
     return entries

@@ -16,7 +16,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from .memory import Memory, Slots
+from .memory import Memory, Slots, Waits
 
 CAPTIONS_PORT = 8080
 PROXY_METRICS_PORT = 8091
@@ -24,14 +24,13 @@ WHISPERX_PORT = 8000
 BROKER_DB = 1
 """All of Visio's samples use logical database 1."""
 WAITING_METRIC = "visio_captions_waiting_streams"
+LONGEST_METRIC = "visio_captions_longest_wait_seconds"
 TIMEOUT = 2.0
 _PATIENCE = aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=1.0)
 """A pod whose node went silently does not even refuse."""
 BUSY_AFTER = 1.0
 """WhisperX answers /health at once unless a transcription blocks its event loop."""
 SILENCE = 10.0
-KEEP = 15.0
-"""A reading that is older stands for nothing any more."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,17 @@ class Broker:
 
 
 async def captions_slots(
-    session: aiohttp.ClientSession, pods: Mapping[str, str], memory: Memory, now: float
+    session: aiohttp.ClientSession,
+    pods: Mapping[str, str],
+    memory: Memory,
+    now: float,
+    known: frozenset[str] = frozenset(),
 ) -> dict[str, Slots]:
-    """The slots of each captions server, given pod names and addresses: read now, or at most 15 seconds ago."""
-    texts = await fetch_all(
-        session, {p: f"http://{a}:{CAPTIONS_PORT}/api/modules_info" for p, a in pods.items()}, memory, now
-    )
+    """The last reading of the slots of each captions server, given pod names and addresses; those that are `known` to
+    the memory already are not asked.
+    """
+    urls = {p: f"http://{a}:{CAPTIONS_PORT}/api/modules_info" for p, a in pods.items() if p not in known}
+    texts = await fetch_all(session, urls, memory, now)
     for pod, text in texts.items():
         if text is not None and (slots := parse_slots(text)) is not None:
             memory.slots[pod] = Slots(*slots, at=now)
@@ -74,18 +78,39 @@ def parse_slots(text: str) -> tuple[int, int] | None:
 
 
 async def waiting_streams(
-    session: aiohttp.ClientSession, pods: Mapping[str, str], memory: Memory, now: float
-) -> int | None:
-    """Streams that wait for a slot, over all captions proxies; None while one of them could not be read."""
-    texts = await fetch_all(
-        session, {p: f"http://{a}:{PROXY_METRICS_PORT}/metrics" for p, a in pods.items()}, memory, now
-    )
-    readings = [None if text is None else parse_gauge(text, WAITING_METRIC) for text in texts.values()]
-    known = [reading for reading in readings if reading is not None]
-    if len(known) < len(readings):
-        return None
-    memory.waiting_read_at = now
-    return sum(known)
+    session: aiohttp.ClientSession,
+    pods: Mapping[str, str],
+    memory: Memory,
+    now: float,
+    known: frozenset[str] = frozenset(),
+) -> tuple[int | None, float | None]:
+    """Streams that wait for a slot, over all captions proxies, and the seconds that one of them has waited at most.
+
+    None for the first while a proxy could not be read, and for the second while no proxy tells. Proxies that are
+    `known` to the memory already are not asked.
+    """
+    urls = {p: f"http://{a}:{PROXY_METRICS_PORT}/metrics" for p, a in pods.items() if p not in known}
+    silent = False
+    for pod, text in (await fetch_all(session, urls, memory, now)).items():
+        reading = None if text is None else parse_waits(text, now)
+        if reading is None:
+            silent = True
+        else:
+            memory.waits[pod] = reading
+    for gone in memory.waits.keys() - pods.keys():
+        del memory.waits[gone]
+    if silent:
+        return None, None
+    readings = [memory.waits[pod] for pod in pods]
+    memory.waiting_read_at = min((reading.at for reading in readings), default=now)
+    longest = [reading.longest for reading in readings if reading.longest is not None]
+    return sum(reading.streams for reading in readings), max(longest, default=None)
+
+
+def parse_waits(text: str, now: float) -> Waits | None:
+    """How many streams wait in one captions proxy, and how long; an older proxy does not tell how long."""
+    streams = parse_gauge(text, WAITING_METRIC)
+    return None if streams is None else Waits(streams, parse_gauge(text, LONGEST_METRIC), now)
 
 
 def parse_gauge(text: str, name: str) -> int | None:
@@ -182,4 +207,4 @@ def prune(memory: Memory, now: float) -> None:
 
 def usable(slots: Slots | None, now: float) -> Slots | None:
     """The reading when it still stands for something."""
-    return slots if slots is not None and now - slots.at <= KEEP else None
+    return slots if slots is not None and now - slots.at <= slots.keep else None

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from visio_operator.plan.servers import Limits, Orders, Reading
 
@@ -39,22 +40,44 @@ class Recorder:
         self.name = name
         self._policy, self._slots, self._steps, self._tell = policy, slots, steps, tell
         self.slots, self.servers, self.waiting, self.used = array("q"), array("q"), array("q"), array("q")
+        self.returned: list[float] = []
+        """When it gave back a server, once for each; unix seconds."""
 
     def __call__(self, seen: Reading) -> Orders:
         """Decide as the policy does."""
-        self.slots.append(self._slots * sum(server.ready and not server.cordoned for server in seen.servers))
+        able = used = 0
+        for server in seen.servers:
+            used += server.used
+            if server.ready and not server.cordoned:
+                able += self._slots
+        self.slots.append(able)
         self.servers.append(len(seen.servers))
         self.waiting.append(seen.queued + len(seen.jobs))
-        self.used.append(sum(server.used for server in seen.servers))
+        self.used.append(used)
         if len(self.slots) % DAY_STEPS == 0:
             self._tell(self.name, len(self.slots), self._steps)
-        return self._policy(seen)
+        orders = self._policy(seen)
+        if orders.release:
+            self.returned += [seen.now] * len(orders.release)
+        return orders
+
+
+class Compared(NamedTuple):
+    """What a run of all policies came to, after the history."""
+
+    lines: tuple[Line, ...]
+    """Their figures, the oracle's last."""
+    week: Span
+    """The busiest one."""
+    whole: Span
+    returned: Sequence[float]
+    """When the first of the policies gave back a server, the history included; unix seconds."""
 
 
 def compare(
     entrants: Sequence[Entrant], trace: Streams, limits: Limits, cloud: Cloud, seed: int, history: int, tell: Tell
-) -> tuple[tuple[Line, ...], Span, Span]:
-    """Run all policies: their figures after `history` steps with the oracle last, the busiest week and all days."""
+) -> Compared:
+    """Run all policies; the first `history` steps only teach."""
     offered = trace.offered()
     ideal = oracle_seconds(offered, limits.slots, cloud.median, history)
     lines, recorders = [], []
@@ -79,7 +102,8 @@ def compare(
         )
     of_itself = 1.0 if ideal else None
     perfect = Line(ORACLE, round(ideal / 3600, 1), of_itself, 0.0, 0.0, 0, 0, 0, None, euros(ideal, limits))
-    return (*lines, perfect), *courses(trace.start, offered, recorders, history)
+    week, whole = courses(trace.start, offered, recorders, history)
+    return Compared((*lines, perfect), week, whole, recorders[0].returned)
 
 
 def _used(seen: Recorder, limits: Limits, history: int) -> float | None:

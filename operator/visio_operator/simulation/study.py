@@ -82,6 +82,8 @@ class RecordingsLine:
     jobs_ended: int
     """Transcriptions that ended because a server was taken away."""
     orders: int
+    handed_over: int
+    """Servers that were taken over from captions and not bought."""
     euros: float | None
 
 
@@ -96,6 +98,8 @@ class Recordings:
     start_within_seconds: float
     speed: float
     """Seconds of audio that a server does in a second."""
+    handover_seconds: float
+    """Until a server that captions gave back works on recordings; assumed."""
     policies: tuple[RecordingsLine, ...]
     week: Span
     """As of streams; demand are the transcriptions that would run at once if none waited, a slot is a server."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from visio_operator.plan.servers import Orders, Reading
@@ -58,37 +58,40 @@ class World:
 
     def run(self, policy: Policy, warm_up: int = 0, every: Callable[[int, int, int], None] | None = None) -> Figures:
         """Run all steps; the first `warm_up` ones count for nothing. `every` sees step, streams and servers."""
-        figures = Figures()
-        rejected = 0
-        for step in range(self._trace.steps):
-            now = self._trace.start + step * STEP
+        figures, paid = Figures(), 0
+        start, calendar, line, ends = self._trace.start, self._trace.calendar, self._line, self._ends
+        for step, joins in enumerate(self._trace.joins):
+            now = start + step * STEP
             counted = step >= warm_up
-            self._leave(step)
+            if ends[step]:
+                self._leave(step)
             if now >= self._next:
                 deliver(self._servers, now)
                 self._next = min((each.at for each in self._servers.values() if not each.ready), default=math.inf)
             if self._rehome and self._closed:
                 self._move()
-            rejected, waited = self._join(step)
-            if counted:
-                figures.streams += len(self._trace.joins[step])
-                figures.waited += waited
-                figures.lost += rejected
-                figures.server_seconds += len(self._servers) * STEP
+            rejected = 0
+            if joins or line:
+                rejected, waited = self._join(step, joins)
+                if counted:
+                    figures.streams += len(joins)
+                    figures.waited += waited
+                    figures.lost += rejected
             servers = list(self._servers.values())
-            orders = policy(Reading(now, servers, len(self._line), rejected, self._rehome, self._trace.calendar))
+            if counted:
+                paid += len(servers)
+            orders = policy(Reading(now, servers, len(line), rejected, self._rehome, calendar))
             if orders.order or orders.cordon or orders.uncordon or orders.release:
                 self._obey(now, orders, figures if counted else Figures())
             if every is not None:
                 every(step, len(self._at), len(self._servers))
+        figures.server_seconds = float(paid * STEP)
         return figures
 
     def _leave(self, step: int) -> None:
-        ending = self._ends[step]
-        if not ending:
-            return
-        for stream in ending:
-            server = self._at.pop(stream, None)
+        there = self._at
+        for stream in self._ends[step]:
+            server = there.pop(stream, None)
             if server is not None:
                 server.streams.discard(stream)
                 server.used -= 1
@@ -122,10 +125,8 @@ class World:
         server.used += 1
         self._at[stream] = server
 
-    def _join(self, step: int) -> tuple[int, int]:
+    def _join(self, step: int, joins: Sequence[int]) -> tuple[int, int]:
         """Place those who wait and those who come; how many gave up, and how many of the new ones found no slot."""
-        if not self._line and not self._trace.joins[step]:
-            return 0, 0
         lost = 0
         while self._line and self._line[0][1] + PATIENCE <= step:
             self._line.popleft()
@@ -135,7 +136,7 @@ class World:
             self._begin(stream, step, left, server)
         waited = 0
         server = None
-        for length in self._trace.joins[step]:
+        for length in joins:
             self._made += 1
             if server is None or self._spread or server.used >= self._slots:
                 server = None if self._line else self._free()

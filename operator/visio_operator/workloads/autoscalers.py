@@ -25,7 +25,8 @@ def left_to_autoscaler(site: Site, deployment: Manifest, part: str) -> Manifest:
     With how many it begins stands in an annotation, since a server's default of one would be too few for a moment.
     """
     bounds = autoscaled(site.spec, part)
-    if bounds is None:
+    if bounds is None or deployment["spec"]["replicas"] == 0:
+        # An autoscaler leaves a Deployment alone that is told to have no pod.
         return deployment
     meta = {**deployment["metadata"], "annotations": {INITIAL_REPLICAS: str(bounds.min)}}
     spec = {key: value for key, value in deployment["spec"].items() if key != "replicas"}

@@ -100,10 +100,9 @@ def migrate(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     """
     if plan.part("migrate") is None:
         return []
-    newer = plan.migrate_release or release
-    main, volumes = _management("migrate", newer, base_env(site, newer), ["migrate", "--no-input"])
+    main, volumes = management("migrate", release, base_env(site, release), ["migrate", "--no-input"])
     pod = Pod("migrate", VISIO, 100, (main,), volumes=volumes, overrides_of="backend")
-    return [service_account(site, "migrate"), job(site, pod, version=newer.version)]
+    return [service_account(site, "migrate"), job(site, pod, version=release.version)]
 
 
 def superuser(site: Site, plan: Plan, release: Release) -> list[Manifest]:
@@ -116,7 +115,7 @@ def superuser(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         *env({"DJANGO_SUPERUSER_EMAIL": asked.email}),
         from_secret("DJANGO_SUPERUSER_PASSWORD", SecretKey(asked.secret_ref.name, asked.secret_ref.key or "password")),
     ]
-    main, volumes = _management("superuser", release, variables, ["shell", "-c", _CREATE_SUPERUSER])
+    main, volumes = management("superuser", release, variables, ["shell", "-c", _CREATE_SUPERUSER])
     pod = Pod("superuser", VISIO, 30, (main,), volumes=volumes, overrides_of="backend")
     return [service_account(site, "superuser"), job(site, pod)]
 
@@ -125,18 +124,19 @@ def cron_jobs(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     """Removal of files that were never finished, and of those that were deleted long enough ago."""
     manifests: list[Manifest] = []
     for part, (schedule, command) in CRON_JOBS.items():
-        if plan.part(part) is None:
+        planned = plan.part(part)
+        if planned is None:
             continue
-        main, volumes = _management(part, release, base_env(site, release), [command])
+        main, volumes = management(part, release, base_env(site, release), [command])
         pod = Pod(part, VISIO, 100, (main,), volumes=volumes, overrides_of="backend")
-        manifests += [service_account(site, part), cron_job(site, pod, schedule)]
+        manifests += [service_account(site, part), cron_job(site, pod, schedule, suspended=bool(planned.stopped))]
     return manifests
 
 
-def _management(
+def management(
     name: str, release: Release, variables: list[Manifest], command: list[str]
 ) -> tuple[Manifest, tuple[Manifest, ...]]:
-    """The container of a management command, and the volumes of its pod."""
+    """The container of one of Django's management commands, and the volumes of its pod."""
     by_file, volumes, mounts = as_files(variables)
     main = container(
         name,

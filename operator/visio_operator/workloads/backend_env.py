@@ -33,7 +33,7 @@ def backend_env(site: Site, release: Release) -> list[Manifest]:
         *base_env(site, release),
         *_oidc(site),
         *_livekit(site),
-        *_recording(site),
+        *_recording(site, release),
         *_summary(site, release),
         *_agents(site),
         *features_env(site),
@@ -117,17 +117,18 @@ def _livekit(site: Site) -> list[Manifest]:
     return [*livekit_keys(site), *env({"LIVEKIT_API_URL": f"https://{site.spec.livekit_public_host}"})]
 
 
-def _recording(site: Site) -> list[Manifest]:
+def _recording(site: Site, release: Release) -> list[Manifest]:
     media = {"MEDIA_BASE_URL": f"https://{site.spec.host}"}
     recording = site.spec.recording
     if not recording.enabled:
         return env({"RECORDING_ENABLE": FALSE, **(media if site.spec.object_storage.file_uploads else {})})
+    hook_is_gone = release.settings.get("recordingStorageEvents") == "gone"
     variables = {
         "RECORDING_ENABLE": TRUE,
         "RECORDING_OUTPUT_FOLDER": "recordings",
         "RECORDING_DOWNLOAD_BASE_URL": f"https://{site.spec.host}/recording",
         # Recordings end by LiveKit's egress_ended webhook, which needs no events of the bucket.
-        "RECORDING_STORAGE_EVENT_ENABLE": FALSE,
+        **({} if hook_is_gone else {"RECORDING_STORAGE_EVENT_ENABLE": FALSE}),
         **media,
     }
     if recording.max_duration is not None:

@@ -11,7 +11,7 @@ from visio_operator.plan.plan import Release
 
 from .common import Site
 from .connections import Endpoint
-from .flows import ANYONE, DNS, OPERATOR, PUBLIC, WORLD, Flow, Ports, flows
+from .flows import ANYONE, DNS, OPERATOR, PROMETHEUS, PUBLIC, WORLD, Flow, Ports, flows
 from .media import first_node_port, media
 from .turn import TURN_PORT, turn_host
 
@@ -49,7 +49,7 @@ def openings(site: Site, release: Release) -> tuple[Opening, ...]:
 
 
 def _is_there(flow: Flow, present: set[str]) -> bool:
-    sources = {*present, ANYONE, OPERATOR}
+    sources = {*present, ANYONE, OPERATOR, PROMETHEUS}
     return flow.source in sources and (_leaves(flow) or flow.target == DNS or flow.target in present)
 
 

@@ -19,6 +19,8 @@ ANYONE = "anyone"
 """Whatever reaches the cluster: gateway pods of any namespace, load balancers, browsers."""
 OPERATOR = "operator"
 """This operator, which reads how busy the servers are."""
+PROMETHEUS = "prometheus"
+"""The pods that scrape metrics, wherever `spec.signals` says that they are."""
 DNS = "dns"
 PUBLIC = "public"
 """The deployment's own public hosts, which pods reach through the gateway like everybody else."""
@@ -61,6 +63,7 @@ def flows(site: Site) -> tuple[Flow, ...]:
         *_media(site),
         *_summary(site),
         *_captions(site),
+        *_scrapes(site),
         *_preflight(site),
         *_smoke(site),
     )
@@ -136,6 +139,7 @@ def _media(site: Site) -> Iterator[Flow]:
     yield from _stun(site)
     yield Flow(OPERATOR, "sfu", (Ports(METRICS_PORT),), "rooms, participants and packets")
     yield Flow(OPERATOR, "egress", (Ports(EGRESS_METRICS_PORT),), "whether a recorder is free")
+    yield Flow(OPERATOR, "metadata", (Ports(HEALTH_PORT),), "rooms that an agent on its way out still has")
     yield Flow("egress", *_to(redis(site)), "bus")
     yield from _sentinels(site)
     for part in ("egress", "metadata"):
@@ -217,6 +221,20 @@ def _smoke(site: Site) -> Iterator[Flow]:
     for service in (site.spec.docs, site.spec.llm):
         if service is not None:
             yield Flow("smoke", *_to(of_url(service.url)), "delivery of transcripts")
+
+
+def _scrapes(site: Site) -> Iterator[Flow]:
+    """The metrics of all that is read from Prometheus."""
+    given = site.spec.signals.prometheus
+    if given is None:
+        return
+    yield Flow(OPERATOR, *_to(of_url(given.url)), "signals of load")
+    if given.scraper_namespace is None:
+        return
+    yield Flow(PROMETHEUS, "captions", (Ports(8080),), "used slots")
+    yield Flow(PROMETHEUS, "subtitles", (Ports(PROXY_METRICS_PORT),), "waiting streams")
+    yield Flow(PROMETHEUS, "sfu", (Ports(METRICS_PORT),), "rooms, participants and packets")
+    yield Flow(PROMETHEUS, "egress", (Ports(EGRESS_METRICS_PORT),), "whether a recorder is free")
 
 
 def _captions(site: Site) -> Iterator[Flow]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from visio_operator.api.fields import seconds
-from visio_operator.api.media import MEDIA_PORTS, Exposure, Sfu
+from visio_operator.api.media import MEDIA_PORTS, Exposure
 from visio_operator.api.spec import GROUP
 from visio_operator.plan.addresses import is_told
 from visio_operator.plan.node_ports import derived
@@ -18,8 +17,6 @@ SLOT = f"{GROUP}/media-slot"
 """Label of a media server's pod: the number of its own load balancer."""
 SERVER_PORTS = range(7882, 7882 + MEDIA_PORTS)
 SERVER_TCP = 7881
-DRAIN = 18_000
-"""Seconds a server may take until its last room has ended, when the user sets no deadline; Visio's own figure."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,6 @@ class Media:
     def bound_to_node(self) -> bool:
         """Two servers on one node would take each other's ports or packets."""
         return self.exposure in ("nodePort", "hostNetwork")
-
-
-def drain_seconds(spec: Sfu) -> int:
-    """How long what carries media may stay after it was told to end."""
-    return seconds(spec.drain_deadline) if spec.drain_deadline else DRAIN
 
 
 def media(site: Site) -> Media:

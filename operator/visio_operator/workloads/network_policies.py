@@ -8,7 +8,7 @@ from visio_operator.plan.plan import Plan
 
 from .common import PLATFORM, Manifest, Site, metadata, object_name, selector
 from .connections import Endpoint
-from .flows import ANYONE, DNS, OPERATOR, PUBLIC, WORLD, Flow, Ports, flows
+from .flows import ANYONE, DNS, OPERATOR, PROMETHEUS, PUBLIC, WORLD, Flow, Ports, flows
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
@@ -93,6 +93,9 @@ def _incoming(site: Site, flow: Flow) -> Manifest:
     if flow.source == OPERATOR:
         peer = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "visio-operator"}}}
         return {"from": [peer], "ports": ports}
+    if flow.source == PROMETHEUS and site.spec.signals.prometheus is not None:
+        scrapers = {_NAMESPACE_NAME: site.spec.signals.prometheus.scraper_namespace}
+        return {"from": [{"namespaceSelector": {"matchLabels": scrapers}}], "ports": ports}
     return {"from": [{"podSelector": {"matchLabels": selector(site, flow.source)}}], "ports": ports}
 
 

@@ -272,8 +272,8 @@ def job(site: Site, pod: Pod, *, version: str = "", retries: int = 2) -> Manifes
     }
 
 
-def cron_job(site: Site, pod: Pod, schedule: str) -> Manifest:
-    """A CronJob of which one run at a time exists."""
+def cron_job(site: Site, pod: Pod, schedule: str, *, suspended: bool = False) -> Manifest:
+    """A CronJob of which one run at a time exists; none begins while it is suspended."""
     template = pod_template(site, pod)
     template["spec"]["restartPolicy"] = "Never"
     return {
@@ -281,6 +281,7 @@ def cron_job(site: Site, pod: Pod, schedule: str) -> Manifest:
         "kind": "CronJob",
         "metadata": metadata(site, pod.part, object_name(site, pod.part, LONGEST_CRON_NAME)),
         "spec": {
+            **({"suspend": True} if suspended else {}),
             "schedule": schedule,
             "timeZone": "Etc/UTC",
             "concurrencyPolicy": "Forbid",

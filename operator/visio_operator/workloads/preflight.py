@@ -41,7 +41,7 @@ def _environment(site: Site) -> list[Manifest]:
     names = outside(site.spec)
     sources = {
         "oidc": _oidc,
-        "database": _database,
+        "database": database_env,
         "redis": _redis,
         "objectStorage": _object_storage,
         "mail": _mail,
@@ -65,7 +65,8 @@ def _oidc(site: Site) -> list[Manifest]:
     return [*env(given), from_secret("OIDC_CLIENT_SECRET", secret)]
 
 
-def _database(site: Site) -> list[Manifest]:
+def database_env(site: Site) -> list[Manifest]:
+    """What a check needs to log in to the database."""
     server, spec = database(site), site.spec.database
     given = {
         "DATABASE_HOST": server.host,

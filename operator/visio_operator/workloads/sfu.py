@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from visio_operator.plan.addresses import is_told
+from visio_operator.plan.drains import drain_seconds
 from visio_operator.plan.media import SFU_CPU, sfu_cores
-from visio_operator.plan.plan import Plan, Release
+from visio_operator.plan.plan import CanaryPlan, Plan, Release
 
-from .common import Expanded, Manifest, Site, config_text, env_composed, metadata, object_name, selector
+from .common import (
+    RELEASE,
+    TRACK_LABEL,
+    Expanded,
+    Manifest,
+    Site,
+    config_text,
+    env_composed,
+    metadata,
+    object_name,
+    selector,
+)
 from .connections import (
     LIVEKIT_PORT,
     from_secret,
@@ -17,12 +30,13 @@ from .connections import (
     redis_password,
 )
 from .containers import PLAIN, amounts, container, http_probe, mount, port
-from .media import ANNOUNCED, SLOT, Media, drain_seconds, media, node_address
+from .media import ANNOUNCED, SLOT, Media, media, node_address
 from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service, service_account, service_port
 from .turn import TURN_PORT, turn_host
 from .webhooks import accepted_keys, webhook, webhook_relay
 
 METRICS_PORT = 6789
+TRACK_CANARY = {TRACK_LABEL: "canary"}
 _ANNOUNCED = "/etc/visio-announced"
 _WAIT = f"trap 'exit 143' TERM; until [ -s {_ANNOUNCED}/address ]; do sleep 1; done"
 """The first process of a container ends at SIGTERM only if it says so itself."""
@@ -37,6 +51,18 @@ def sfu(site: Site, plan: Plan, release: Release) -> list[Manifest]:
     part = plan.part("sfu")
     if part is None:
         return []
+    ports = media(site)
+    # Where a server has the ports of its node, its successor waits until it has drained.
+    surge = 0 if ports.bound_to_node else 1
+    manifests = [service_account(site, "sfu"), service(site, "sfu", service_port("http", LIVEKIT_PORT))]
+    manifests += _media_services(site, plan, ports, part.replicas)
+    manifests += [deployment(site, _pod(site, plan, release), part.replicas, surge=surge)]
+    if plan.canary is not None:
+        manifests += [_canary(site, plan, plan.canary, surge)]
+    return [*manifests, disruption_budget(site, "sfu")]
+
+
+def _pod(site: Site, plan: Plan, release: Release) -> Pod:
     spec = site.spec.sfu
     ports, told = media(site), is_told(spec)
     main = container(
@@ -50,11 +76,11 @@ def sfu(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         readinessProbe=http_probe("/", "http", period=5, failures=3),
         resources=amounts({"cpu": SFU_CPU, "memory": "1Gi"}, {"memory": "4Gi"}),
     )
-    pod = Pod(
+    return Pod(
         "sfu",
         PLAIN,
         # After SIGTERM a server takes no new rooms and leaves when the last one has ended.
-        drain_seconds(spec),
+        drain_seconds(site.spec),
         (main,),
         init=(*((_wait_for_address(release.images["livekit"]),) if told else ()), *webhook_relay(site, plan, release)),
         volumes=(_ANNOUNCED_VOLUME,) if told else (),
@@ -62,10 +88,28 @@ def sfu(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         one_per_node=ports.bound_to_node,
         host_network=ports.exposure == "hostNetwork",
     )
-    manifests = [service_account(site, "sfu"), service(site, "sfu", service_port("http", LIVEKIT_PORT))]
-    manifests += _media_services(site, plan, ports, part.replicas)
-    surge = 0 if ports.bound_to_node else 1
-    return [*manifests, deployment(site, pod, part.replicas, surge=surge), disruption_budget(site, "sfu")]
+
+
+def _canary(site: Site, plan: Plan, canary: CanaryPlan, surge: int) -> Manifest:
+    """The media server that tries another release.
+
+    Its pods carry every label of a media server, so that Services, policies, the disruption budget, the rule of one
+    server for each node and the lists of the operator take it as one, and no selector of what runs has to change, which
+    the API server refuses for a Deployment. The label on top of them keeps the two Deployments apart: this one selects
+    by it. The older one's selector matches these pods too, which does no harm: controllers count and adopt by owner,
+    and an owner's ReplicaSets select by the hash of their template besides, in which the label is.
+    """
+    made = deployment(
+        site, replace(_pod(site, plan, canary.release), labels=TRACK_CANARY), canary.replicas, surge=surge
+    )
+    meta = metadata(site, "sfu", object_name(site, "sfu-canary"))
+    made["metadata"] = {
+        **meta,
+        "labels": {**meta["labels"], **TRACK_CANARY},
+        "annotations": {RELEASE: canary.release.version},
+    }
+    made["spec"]["selector"] = {"matchLabels": {**selector(site, "sfu"), **TRACK_CANARY}}
+    return made
 
 
 def _media_ports(ports: Media) -> list[Manifest]:

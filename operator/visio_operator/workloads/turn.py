@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from visio_operator.plan.drains import drain_seconds
 from visio_operator.plan.plan import Plan, Release
 
 from .common import CONFIG_DIGEST, Manifest, Site, container_security, digest, metadata, object_name
 from .connections import from_secret, keys
 from .containers import TMP, User, amounts, container, mount, port, scratch, tcp_probe
-from .media import drain_seconds, first_node_port
+from .media import first_node_port
 from .pods import KEEP_SESSIONS, Pod, deployment, disruption_budget, service, service_account, service_port
 
 TURN_PORT = 443
@@ -86,7 +87,7 @@ def turn(site: Site, plan: Plan, release: Release) -> list[Manifest]:
         "turn",
         _NOBODY,
         # All media of its participants go through it, so it stays as long as a media server would.
-        drain_seconds(spec),
+        drain_seconds(site.spec),
         (main,),
         volumes=(
             scratch("tmp", "64Mi"),

@@ -82,9 +82,7 @@ def values(schema: Schema) -> st.SearchStrategy[Any]:
         case "array":
             items = st.lists(values(schema["items"]), min_size=schema.get("minItems", 0), max_size=2)
             return items.filter(lambda made: is_valid(made, {**schema, "items": {}}))
-    if "properties" in schema:
-        return _objects(schema)
-    return _maps(schema)
+    return _maps(schema) if "additionalProperties" in schema else _objects(schema)
 
 
 def _texts(schema: Schema) -> st.SearchStrategy[str]:
@@ -108,7 +106,7 @@ def _instant(moment: datetime) -> str:
 
 def _objects(schema: Schema) -> st.SearchStrategy[dict[str, Any]]:
     required = schema.get("required", [])
-    fields = {name: values(field) for name, field in schema["properties"].items()}
+    fields = {name: values(field) for name, field in schema.get("properties", {}).items()}
     return st.fixed_dictionaries(
         {name: field for name, field in fields.items() if name in required},
         optional={name: field for name, field in fields.items() if name not in required},

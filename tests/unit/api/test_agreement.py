@@ -27,7 +27,6 @@ SPECS = {model: values(schema) for model, schema in SCHEMAS.items()}
 [EVERY_FIELD] = read_documents(FILE.read_text())
 unhurried = settings(
     max_examples=40,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
@@ -96,7 +95,9 @@ def test_the_object_with_every_field_lacks_none() -> None:
     """It exercises alternatives too, so of each pair such as embedded and host it has one."""
     alternatives = {
         "database.embedded", "database.secretRef", "redis.embedded", "objectStorage.embedded",
-        "gateway.ingressClassName", "gateway.tls.issuerRef", "sfu.externalAddress.address", "captions.weights.claim",
+        "gateway.ingressClassName", "gateway.tls.issuerRef", "sfu.externalAddress.address", "sfu.drainDeadline",
+        "upgrade.backup.cloudNativePG", "upgrade.backup.none",
+        "captions.weights.claim",
         "transcription.weights.snapshot", "transcription.weights.storageClass", "transcription.weights.storage",
     }  # fmt: skip
     lacking = set(missing(EVERY_FIELD.value["spec"], SCHEMAS[VisioDeploymentSpec], ""))

@@ -33,6 +33,15 @@ class Pair(Model):
     right: Short | None = Field(None, description="Right.")
 
 
+class Nothing(Model):
+    """A model that says all by being there."""
+
+
+def test_a_model_without_fields_has_no_empty_map_which_the_api_server_would_drop() -> None:
+    field = built(Nothing)["properties"]["field"]
+    assert (field["type"], "properties" in field) == ("object", False)
+
+
 @pytest.mark.parametrize(
     "annotation, complaint",
     [

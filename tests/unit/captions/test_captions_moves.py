@@ -183,6 +183,7 @@ async def test_without_room_elsewhere_a_cordoned_server_keeps_its_streams(servic
                 assert await is_heard(stream, 5)
                 # It has a server: nobody needs to buy one for it.
                 assert value(proxy, "visio_captions_waiting_streams") == 0
+                assert value(proxy, "visio_captions_longest_wait_seconds") == 0
             assert (first.used, moves(proxy, "cordon")) == (1, 0)
             second.slots = 1
             service["now"] = {second.address}

@@ -69,8 +69,12 @@ async def test_waiting_streams_are_served_in_their_order_of_arrival() -> None:
             waiting.append(asyncio.create_task(wait_and_speak(number)))
             await until(lambda expected=number + 1: value(proxy, "visio_captions_waiting_streams") == expected)
         assert served == []
+        longest = value(proxy, "visio_captions_longest_wait_seconds")
+        await asyncio.sleep(0.2)
+        assert value(proxy, "visio_captions_longest_wait_seconds") >= longest + 0.2 > 0.2, "it grows by itself"
         await talking.close()
         await asyncio.gather(*waiting)
+        assert value(proxy, "visio_captions_longest_wait_seconds") == 0
         assert served == [0, 1, 2, 3]
         assert value(proxy, "visio_captions_waiting_streams") == 0
 
@@ -97,6 +101,9 @@ async def test_a_stream_refused_by_all_keeps_its_place_in_the_line() -> None:
         await until(lambda: server.refused > 0)
         second = asyncio.create_task(wait_and_speak("second"))
         await until(lambda: value(proxy, "visio_captions_waiting_streams") == 2)
+        refusals = server.refused
+        await until(lambda: server.refused > refusals)
+        await until(lambda: value(proxy, "visio_captions_longest_wait_seconds") > 0.3)
         server.hidden = 0
         await asyncio.gather(first, second)
         assert served == ["first", "second"]
@@ -268,6 +275,8 @@ async def test_an_agent_with_another_key_than_the_servers_is_served_and_the_serv
         stream = await speak(client, proxy, {"kyutai-api-key": "agents-key"})
         assert await is_heard(stream, 5)
         assert server.used == 1
+        # The refusals above keep this frame until the next collection, and with it a stream that is left open.
+        await stream.close()
 
 
 async def test_metrics_and_health_are_served() -> None:
@@ -275,9 +284,11 @@ async def test_metrics_and_health_are_served() -> None:
         async with client.get(f"http://127.0.0.1:{proxy.metrics_port}/metrics") as response:
             text = await response.text()
         moves = [f'moves_total{{cause="{cause}"}}' for cause in ("cordon", "closed", "error", "stall")]
-        others = ["streams", "waiting_streams", "wait_seconds_count", "refused_total", "lost_total", "lag_seconds"]
+        others = ["streams", "waiting_streams", "wait_seconds_count", "refused_total", "lost_total"]
         for name in [*moves, *others, "move_seconds_count", "repeated_words_total"]:
             assert f"\nvisio_captions_{name} 0.0" in text
+        # How late its loop is depends on the machine.
+        assert "\nvisio_captions_lag_seconds " in text
         async with client.get(f"http://127.0.0.1:{proxy.metrics_port}/healthz") as response:
             assert response.status == 200
 

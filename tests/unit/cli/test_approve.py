@@ -23,6 +23,9 @@ PLAN = {
 }
 
 
+UPGRADE = {"from": "1.25.0", "to": "1.27.0", "path": ["1.26.0", "1.27.0"], "approvalDigest": OTHER}
+
+
 class Cluster:
     """One VisioDeployment behind an API server that honours resourceVersion, and the operator that answers."""
 
@@ -166,3 +169,116 @@ def test_the_status_names_the_plan_and_the_command(capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert "only shown, since spec.capacity.mode is ForecastOnly" in shown
     assert "approve:" not in shown
+
+
+def an_upgrading(plan: dict[str, Any] | None = None) -> Cluster:
+    """A deployment whose upgrade waits, beside a plan of its pools if there is one."""
+    cluster = Cluster(plan)
+    cluster.live["status"]["upgrade"] = UPGRADE
+    cluster.answer = {"upgrade": {"approved": OTHER}, "approvedPlan": DIGEST}
+    return cluster
+
+
+def test_an_upgrade_is_shown_with_its_way_and_approved_by_an_annotation_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = an_upgrading()
+    assert approve(cluster, monkeypatch, "--digest", OTHER) == 0
+    assert cluster.patches == [{"visio-operator.dev/approved-upgrade": OTHER}]
+    assert capsys.readouterr().out.splitlines() == [
+        f"ns/visio: upgrade {OTHER}",
+        "  1.25.0 -> 1.26.0 -> 1.27.0 (2 rungs)",
+        f"approved {OTHER}; waits for the operator, Ctrl-C ends only the waiting",
+        "taken up: rungs start as soon as nothing else keeps them; see `visio-operator status`",
+    ]
+
+
+def test_of_two_plans_the_one_that_is_named_is_approved(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = an_upgrading(PLAN)
+    assert approve(cluster, monkeypatch, "--digest", DIGEST) == 0
+    assert cluster.patches == [{"visio-operator.dev/approved-plan": DIGEST}]
+    assert "upgrade" not in capsys.readouterr().out.splitlines()[0]
+
+
+def test_on_a_terminal_it_asks_about_each_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = an_upgrading(PLAN)
+    cluster.answer = {**cluster.live["status"], **cluster.answer, "upgrade": {**UPGRADE, "approved": OTHER}}
+    assert approve(cluster, monkeypatch, answer="y") == 0
+    assert [next(iter(patch)) for patch in cluster.patches] == [
+        "visio-operator.dev/approved-upgrade", "visio-operator.dev/approved-plan"
+    ]  # fmt: skip
+
+
+def test_two_plans_and_nobody_to_ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert approve(an_upgrading(PLAN), monkeypatch) == 2
+    assert f"give --digest {OTHER} or --digest {DIGEST} to approve one of them" in capsys.readouterr().err
+    assert approve(an_upgrading(PLAN), monkeypatch, "--digest", "0" * 12) == 1
+    assert f"{'0' * 12} is stale, nothing is approved: the present plan is {OTHER} and {DIGEST}" in (
+        capsys.readouterr().err
+    )
+
+
+OFFER = {
+    "digest": OTHER,
+    "backup": "visio-upgrade-backup-1-25-0",
+    "savedAt": "2026-11-26T09:00:00Z",
+    "by": "CronJob load",
+    "stops": ["backend", "celery-backend"],
+    "minutes": 9,
+}
+HELD = {"from": "1.24.0", "to": "1.25.0", "rung": "1.25.0", "held": "MigrationFailed"}
+
+
+def an_offering(plan: dict[str, Any] | None = None) -> Cluster:
+    """A deployment that is held after a migration and could restore its backup."""
+    cluster = Cluster({**(plan or {}), "restore": OFFER}, "Auto" if plan is None else "Propose")
+    cluster.live["status"]["upgrade"] = HELD
+    cluster.answer = {"upgrade": {**HELD, "approvedRestore": OTHER}}
+    return cluster
+
+
+def test_a_restore_is_shown_with_what_is_lost_and_what_stands_still_and_approved_by_an_annotation_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = an_offering()
+    assert approve(cluster, monkeypatch, "--digest", OTHER) == 0
+    assert cluster.patches == [{"visio-operator.dev/approved-restore": OTHER}]
+    assert capsys.readouterr().out.splitlines() == [
+        f"ns/visio: restore {OTHER}",
+        f"  the backup {OFFER['backup']} by CronJob load: all that was written since 2026-11-26T09:00:00Z is lost",
+        "  meanwhile backend, celery-backend stand still; calls that run go on; about 9 minutes",
+        f"approved {OTHER}; waits for the operator, Ctrl-C ends only the waiting",
+        "taken up: what writes to the database stops, then the backup is restored; see `visio-operator status`",
+    ]
+
+
+def test_a_restore_is_not_approved_by_the_digest_of_another_plan(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = an_offering(PLAN)
+    assert approve(cluster, monkeypatch, "--digest", "0" * 12) == 1
+    assert f"the present plan is {OTHER} and {DIGEST}" in capsys.readouterr().err
+    assert cluster.patches == []
+    cluster = an_offering(PLAN)
+    cluster.answer = {"approvedPlan": DIGEST}
+    assert approve(cluster, monkeypatch, "--digest", DIGEST) == 0
+    assert cluster.patches == [{"visio-operator.dev/approved-plan": DIGEST}]
+    late = {"plan": {"restore": {**OFFER, "digest": DIGEST}}, "memory": {"restore.ignored": number_of(OTHER)}}
+    assert f"the present plan is {DIGEST}" in (judged(late, OTHER) or "")
+
+
+def test_the_status_names_the_restore_that_is_offered_and_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    show_status(an_offering().live, as_json=False)
+    shown = capsys.readouterr().out
+    assert f"  offered: restore {OTHER}" in shown
+    assert f"approve: visio-operator approve visio -n ns --digest {OTHER}" in shown
+
+
+def test_an_approval_of_an_upgrade_that_came_too_late_is_named() -> None:
+    status = {"upgrade": UPGRADE, "memory": {"upgrade.ignored": number_of(DIGEST)}}
+    assert judged(status, DIGEST) == (
+        f"{DIGEST} became stale before the operator saw the approval, so nothing was done: the present plan is {OTHER}"
+    )
+    assert judged({"upgrade": UPGRADE}, DIGEST) is None

@@ -50,8 +50,9 @@ def test_both_kinds_have_planners_of_their_own():
     lines = [LINE, {"t": T, "kind": "transcription", "servers": [], "jobs": [job]}, {**LINE, "t": T + 30}]
     code, answers, _ = answered("\n".join(map(json.dumps, lines)))
     assert code == 0
-    # One order alone might fail, and nothing else would start the job in time.
-    assert answers[1]["order"] == 2
+    # One order in ten fails, two in a hundred both, and nothing else would start the job in time.
+    assert answers[1]["order"] == 3
+    assert "2 more are ordered, since 10% of the orders fail" in answers[1]["why"]
 
 
 def test_a_reading_that_failed_closes_nothing():

@@ -1,4 +1,4 @@
-"""What `visio-operator status` prints of pools and signals."""
+"""What `visio-operator status` prints of pools, signals and upgrades."""
 
 from __future__ import annotations
 
@@ -39,3 +39,48 @@ def test_only_missing_signals_are_shown(capsys: pytest.CaptureFixture[str]) -> N
     assert printed(capsys, signals=signals) == [
         "  signal workerQueues  missing since 2026-03-02T09:00:00Z  no Redis; kept"
     ]
+
+
+def test_a_panic_of_captions_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    captions = {"used": 61, "total": 64}
+    assert printed(capsys, captions=captions) == ["  captions slots       61/64 in use"]
+    assert printed(capsys, captions={**captions, "panicSince": "2026-03-02T09:00:00Z"}) == [
+        "  captions slots       61/64 in use, in panic since 2026-03-02T09:00:00Z"
+    ]
+
+
+WAITING = {
+    "from": "1.25.0",
+    "to": "1.27.0",
+    "path": ["1.26.0", "1.27.0"],
+    "held": "WaitingForRing",
+    "since": "2026-06-05T20:30:00Z",
+    "message": "the rung to 1.26.0 waits for earlier rings: pilot visio/x runs 1.25.0",
+    "nextStart": "2026-06-07T20:00:00Z",
+    "blockers": ["pilot visio/x runs 1.25.0"],
+    "approvalDigest": "0123456789ab",
+}
+
+
+def test_an_upgrade_shows_its_way_what_holds_it_and_when_it_can_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, upgrade=WAITING) == [
+        "  upgrade              1.25.0 -> 1.26.0 -> 1.27.0 (2 rungs)",
+        "       held since 2026-06-05T20:30:00Z: WaitingForRing",
+        "       next start: 2026-06-07T20:00:00Z",
+        "       waits for pilot visio/x runs 1.25.0",
+        "       the rung to 1.26.0 waits for earlier rings: pilot visio/x runs 1.25.0",
+        "       approve: visio-operator approve main -n visio --digest 0123456789ab",
+    ]
+
+
+def test_a_rung_shows_its_step(capsys: pytest.CaptureFixture[str]) -> None:
+    climbing = {"from": "1.26.0", "to": "1.27.0", "path": ["1.27.0"], "rung": "1.27.0", "step": "media"}
+    assert printed(capsys, upgrade={**climbing, "since": "2026-06-05T20:30:00Z", "message": "sfu is to follow"}) == [
+        "  upgrade              1.26.0 -> 1.27.0 (1 rung)",
+        "       rung 1.27.0, step media since 2026-06-05T20:30:00Z",
+        "       sfu is to follow",
+    ]
+
+
+def test_a_release_that_runs_says_nothing_of_upgrades(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, upgrade={"from": "1.27.0", "to": "1.27.0", "runningSince": "2026-06-05T20:30:00Z"}) == []

@@ -101,6 +101,7 @@ def test_a_healthy_deployment_is_ready_settled_and_has_nothing_to_write() -> Non
     assert {item.type: item.status for item in plan.conditions} == {
         "Ready": "True", "Progressing": "False", "Degraded": "False", "CapacityLimited": "False",
         "ScalingFrozen": "False", "ApprovalPending": "False", "PolicyCompliant": "True", "UpgradeHeld": "False",
+        "EmergencyStop": "False",
     }  # fmt: skip
     assert (plan.pools, plan.pods, plan.nodes) == ((), (), ())
     assert plan.memory == {FIRST_PORT: plan.node_port}
@@ -153,14 +154,6 @@ class Refused:
 
 POOL = {"name": "l40", "provider": "oks"}
 REFUSED = [
-    Refused(
-        "unknown version",
-        {"version": "1.27.3"},
-        {},
-        "UnknownVersion",
-        "spec.version: 1.27.3 is not in the release ladder; the nearest known release is 1.27.0;"
-        " use it or add a VisioRelease named for 1.27.3",
-    ),
     Refused(
         "missing Secret",
         {},

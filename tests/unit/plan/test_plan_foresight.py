@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import random
+from array import array
+from collections import deque
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +18,7 @@ from visio_operator.plan.forecast import Demand
 from visio_operator.plan.foresight import HOLD, Foresight
 from visio_operator.plan.lead_time import LeadTimes
 from visio_operator.plan.overflow import insured, margin, share, standard_loss
+from visio_operator.plan.planners import Planners
 from visio_operator.plan.servers import Limits, Meeting, Orders, Reading, Server
 
 MONDAY = 1_767_571_200.0
@@ -104,7 +108,7 @@ def test_a_failed_order_is_learned_and_replaced():
     st.integers(0, 3),
     st.integers(0, 6) | st.none(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_session_is_ended_and_no_limit_exceeded(shapes, queued, rehome, minimum, more):
     maximum = None if more is None else minimum + more
     planner = Foresight(Limits(minimum=minimum, maximum=maximum))
@@ -131,7 +135,7 @@ def test_the_budget_of_a_day_bounds_what_is_bought():
 
 
 @given(st.floats(60, 1800), st.floats(0.05, 0.6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_lead_times_are_learned(median, spread):
     leads, chance = LeadTimes(), random.Random(1)
     for _ in range(300):
@@ -205,6 +209,31 @@ def test_a_doubled_day_is_followed():
     assert demand.upper(now, 600.0, 480, 1.0) > 550
 
 
+def passes(demand: Demand, day: int, hours: tuple[float, float], load: float) -> list[tuple[float, float]]:
+    """What is foreseen after these hours of a day with such a load."""
+    for bucket in range(bucket_at(day, hours[0]), bucket_at(day, hours[1])):
+        demand.observe(bucket * BUCKET, load)
+    return demand.outlook(bucket_at(day, hours[1]) * BUCKET, load, 500)
+
+
+def test_a_day_on_which_nobody_comes_is_a_holiday_after_two_hours():
+    demand = taught(5, 300.0)
+    passes(demand, 35, (0, 8), 0.0)
+    morning = passes(demand, 35, (8, 9), 0.0)
+    noon = passes(demand, 35, (9, 11), 0.0)
+    assert max(mean for mean, _ in morning) > 2 * max(mean for mean, _ in noon)
+    assert max(mean for mean, _ in noon) < 90
+
+
+def test_whoever_begins_hours_late_is_no_holiday():
+    demand = taught(5, 300.0)
+    passes(demand, 35, (0, 8), 0.0)
+    noon = passes(demand, 35, (8, 11), 0.0)
+    demand.observe(bucket_at(35, 11) * BUCKET, 60.0)
+    late = passes(demand, 35, (11, 11.25), 60.0)
+    assert max(mean for mean, _ in late) > 60 + max(mean for mean, _ in noon) / 2
+
+
 def test_a_gap_of_months_forgets_instead_of_believing_old_weeks():
     demand = taught(5, 300.0)
     later = MONDAY + 40 * 7 * 86_400
@@ -228,6 +257,32 @@ def test_what_was_learned_survives_a_restart():
             server.used = chance.randrange(60)
         left, right = (step(each, servers, MONDAY + tick) for each in (before, after))
         assert left.order == right.order
+
+
+def changing(value: object) -> Iterator[object]:
+    """All that can change of what an object holds: itself, its fields and what they hold."""
+    if isinstance(value, list | deque | dict | array):
+        yield value
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from changing(inner)
+    elif hasattr(value, "__dict__"):
+        yield value
+        yield from changing(vars(value))
+
+
+def test_a_copy_has_all_that_was_learned_and_nothing_of_it_in_common():
+    planners, chance = Planners(), random.Random(5)
+    for tick in range(0, 9 * 86_400, 150):
+        step(planners.captions, [serving("a", chance.randrange(60)), Server("b", MONDAY)], MONDAY + tick)
+    copy = planners.copy()
+    left, right = list(changing(planners)), list(changing(copy))
+    assert len(left) == len(right) > 200
+    assert not {id(each) for each in left} & {id(each) for each in right}
+    assert copy.state() == planners.state()
+    for planner in (planners.captions, copy.captions):
+        orders = [step(planner, [serving("a", 50)], MONDAY + 9 * 86_400 + tick).why for tick in range(0, 7200, 30)]
+        assert "50 streams" in orders[-1]
+    assert copy.state() == planners.state()
 
 
 @pytest.mark.parametrize("broken", [{}, {"demand": {"weeks": "!"}}, {"demand": {"weeks": "eJwDAAAAAAE="}}])

@@ -20,6 +20,7 @@ from visio_operator.plan.observed import (
     Pool,
     Queue,
     Recorder,
+    Source,
     TranscriptionWorker,
     WorkerQueue,
 )
@@ -70,6 +71,22 @@ def test_a_healthy_deployment_has_all_its_signals_fresh_with_their_ages() -> Non
         "nodePools": ("node pools of the provider", 0),
     }  # fmt: skip
     assert problems(a_world()) == {}
+
+
+def test_where_a_prometheus_is_given_each_signal_says_who_was_asked_and_why() -> None:
+    sources = {
+        "captionsSlots": Source("all"),
+        "waitingStreams": Source("some", "Prometheus lacks one"),
+        "mediaServers": Source("none", "Prometheus cannot be reached"),
+        "captionsHistory": Source("none", "it is being asked for"),
+    }
+    found = {one.name: (one.source, one.source_reason) for one in signal_health(a_world(sources=sources), NOW, PACE)}
+    assert found["captionsSlots"] == ("Prometheus", "")
+    assert found["waitingStreams"] == ("Prometheus and captions proxies", "Prometheus lacks one")
+    assert found["mediaServers"] == ("LiveKit metrics", "Prometheus cannot be reached")
+    assert found["captionsHistory"] == ("readings of this operator", "it is being asked for")
+    assert found["recorders"] == ("egress metrics", "")
+    assert problems(a_world(sources=sources)) == {}, "a signal that is read otherwise is no problem"
 
 
 def test_signals_of_parts_that_do_not_exist_are_left_out() -> None:

@@ -32,7 +32,7 @@ def test_the_oldest_order_is_taken_for_the_first_pod_on_a_node_that_is_younger()
     assert ledger.came == {}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 4), st.lists(st.booleans(), max_size=5)), max_size=12))
 def test_no_order_is_made_twice_or_forgotten(steps: list[tuple[int, list[bool]]]):
     ledger = Ledger()

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from gpu_world import LONG_AGO, a_node, a_pool, a_server, a_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,7 +130,7 @@ def _views(draw: st.DrawFn) -> list[View]:
     return views
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 25), _views(), st.sampled_from([0.0, 3.0, 1e9, float("inf")]))
 def test_shares_keep_every_limit_and_lose_no_node(need: int, views: list[View], room: float) -> None:
     shares = share(need, views, room)
@@ -171,6 +172,7 @@ def _seconds_for(servers: int) -> float:
     return min(took)
 
 
+@pytest.mark.alone
 def test_a_decision_grows_with_the_servers_and_not_with_their_square() -> None:
     ratio = _seconds_for(1000) / _seconds_for(250)
     print(f"{ratio:.1f} times as long for four times the servers")

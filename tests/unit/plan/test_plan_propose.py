@@ -221,7 +221,7 @@ def test_a_digest_is_of_the_sizes_in_any_order_and_of_no_words(changes: list[Poo
     assert name not in others
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.sampled_from(["Propose", "ForecastOnly"]), st.booleans())
 def test_without_its_approval_no_pool_is_written_and_no_node_closed_whatever_is_observed(
     data: st.DataObject, mode: str, guess: bool
@@ -238,14 +238,15 @@ def test_without_its_approval_no_pool_is_written_and_no_node_closed_whatever_is_
     for change in plan.proposal.changes if plan.proposal else ():
         assert change.before == world.pools[change.pool].desired != change.after
     # The sizes of pods are those of the load alone, so no minimum pauses.
+    paused = size_gpus(spec, world, world.planners.copy(), NOW, PACE).paused
     for part in ("captions", "transcription"):
-        if part in plan.parts and part in size_gpus(spec, world, Planners(), NOW, PACE).paused and plan.proposal:
+        if part in plan.parts and part in paused and plan.proposal:
             pool = spec.captions.pool if part == "captions" else spec.transcription.pool
             if pool in held:
                 assert plan.parts[part].replicas >= world.workloads[part].desired
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_an_approval_lets_through_what_it_names_and_is_then_used_up(data: st.DataObject) -> None:
     spec = data.draw(specs())
@@ -256,7 +257,7 @@ def test_an_approval_lets_through_what_it_names_and_is_then_used_up(data: st.Dat
         return
     sizes = {change.pool: change for change in plan.proposal.changes}
     taken = decide(spec, replace(world, approved=plan.proposal.digest), NOW, LADDER, PACE)
-    auto = {pool.name: pool for pool in size_gpus(spec, world, Planners(), NOW, PACE).pools}
+    auto = {pool.name: pool for pool in size_gpus(spec, world, world.planners.copy(), NOW, PACE).pools}
     assert {pool.name: pool for pool in taken.pools} == {name: auto[name] for name in sizes}
     assert (taken.proposal, taken.approved) == (None, plan.proposal.digest)
     elsewhere = data.draw(worlds(spec))

@@ -156,6 +156,8 @@ def test_replicas_are_handed_over_before_nobody_holds_them() -> None:
     assert kept is not None
     assert kept["spec"] == {"replicas": 5}
     others = [*held, {"manager": "kube-controller-manager", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    none = {**live, "spec": {"replicas": 0}}
+    assert kept_replicas(wanted, none, "visio-operator") is None, "with none its autoscaler would leave it alone"
     already = {**live, "metadata": {**live["metadata"], "managedFields": others}}
     assert kept_replicas(wanted, already, "visio-operator") is None
     fixed = {**wanted, "spec": {**wanted["spec"], "replicas": 3}}

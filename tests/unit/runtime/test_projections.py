@@ -43,6 +43,25 @@ def test_a_failed_job_says_why() -> None:
     assert projections.workload("Job", "migrate", body).failed == "BackoffLimitExceeded: too often"
 
 
+def test_a_backup_holds_the_state_of_when_a_dump_began_or_a_base_backup_ended() -> None:
+    note = {"visio-operator.dev/restored-by": "abc CronJob load"}
+    meta = {"name": "b", "uid": "u", "annotations": note}
+    dump = projections.workload(
+        "Job", "upgrade-backup", {"metadata": meta, "status": {"startTime": "2026-11-26T09:00:00Z"}}
+    )
+    assert dump.saved_at == projections.seconds("2026-11-26T09:00:00Z")
+    assert dump.restore == "abc CronJob load"
+    status = {"phase": "completed", "startedAt": "2026-11-26T09:00:00Z", "stoppedAt": "2026-11-26T09:05:00Z"}
+    base = projections.workload("Backup", "upgrade-backup", {"metadata": meta, "status": status})
+    assert base.saved_at == projections.seconds("2026-11-26T09:05:00Z")
+    assert base.succeeded
+
+
+def test_a_suspended_cron_job_wants_no_run() -> None:
+    body = {"metadata": {"name": "c"}, "spec": {"suspend": True}}
+    assert projections.workload("CronJob", "clean-pending-files", body).desired == 0
+
+
 def test_of_several_jobs_the_newest_counts_and_a_server_before_any_job() -> None:
     live = {
         ("Job", "old"): an_object("old", "migrate", "2026-01-01T00:00:00Z"),

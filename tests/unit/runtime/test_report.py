@@ -1,5 +1,7 @@
 """Status: transition times, what is kept, which changes become events."""
 
+import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,10 +11,13 @@ from hypothesis import strategies as st
 
 from builders import UID, a_deployment, healthy_plan
 from visio_operator.api.status import VisioDeploymentStatus
+from visio_operator.plan.impact import Calls, RungImpact, UpgradeImpact
 from visio_operator.plan.observed import Observed, Workload
 from visio_operator.plan.plan import Condition, PartPlan, Plan, PoolChange, Proposal
 from visio_operator.runtime.compare import merge_patch
+from visio_operator.runtime.plan_status import Undone
 from visio_operator.runtime.report import image_version, instant, merge_conditions, refusal, report, transitions
+from visio_operator.workloads.adoption import Waiting
 
 EARLY, LATE = 1_800_000_000.0, 1_800_000_600.0
 OBSERVED = Observed(uid=UID, namespace="visio", name="visio")
@@ -101,6 +106,15 @@ def test_a_part_behind_a_closed_gate_says_what_it_waits_for() -> None:
     assert (told["state"], told["message"], told["ready"], told["desired"]) == ("Waiting", "waits for redis", 0, 2)
 
 
+@pytest.mark.parametrize(("asked", "state"), [(0, "Ready"), (1, "Ready"), (2, "Progressing")])
+def test_a_part_of_which_more_are_wanted_than_were_asked_for_is_not_ready(asked: int, state: str) -> None:
+    running = Workload("Deployment", "visio-captions", "captions", 1, 1, 1, (), True)
+    seen = Observed(uid=UID, namespace="visio", name="visio", workloads={"captions": running})
+    plan = a_plan(parts={"captions": PartPlan("captions", asked)})
+    (told,) = report({}, a_deployment().site().spec, plan, (), seen, 1, LATE)["parts"]
+    assert (told["state"], told["ready"], told["desired"]) == (state, 1, asked)
+
+
 def test_a_refused_spec_keeps_all_else_that_was_known() -> None:
     previous = {**a_status(condition(), condition("PolicyCompliant")), "version": "1.26.0", "memory": {"a": 1.0}}
     status = refusal(previous, "InvalidSpec", "spec.host: wrong; correct it", 2, LATE)
@@ -161,3 +175,65 @@ def test_a_proposal_is_told_within_its_bounds_and_goes_when_it_is_taken_up() -> 
 )
 def test_the_version_of_a_part_is_what_its_image_names(image: str, version: str) -> None:
     assert image_version(image) == version
+
+
+@pytest.mark.parametrize(
+    ("waiting", "longest", "said"),
+    [(3, 12.9, {"waiting": 3, "longestWait": 12}), (0, 0.0, {"waiting": 0, "longestWait": 0}), (None, None, {})],
+)
+def test_captions_say_how_many_streams_wait_and_how_long(
+    waiting: int | None, longest: float | None, said: dict[str, int]
+) -> None:
+    spec = a_deployment().with_captions().spec()
+    seen = replace(OBSERVED, captions_waiting=waiting, captions_longest_wait=longest)
+    status = report({}, spec, a_plan(), (), seen, 2, LATE)
+    assert status["captions"] == {"used": 0, "total": 0, "serving": 0, **said}
+
+
+def test_captions_say_since_when_they_are_in_panic() -> None:
+    spec = a_deployment().with_captions().spec()
+    status = report({}, spec, a_plan(panic_since=EARLY), (), OBSERVED, 2, LATE)
+    assert status["captions"]["panicSince"] == instant(EARLY)
+    VisioDeploymentStatus.model_validate_json(json.dumps(status))
+
+
+def test_a_rendering_that_waits_is_a_condition_and_a_plan() -> None:
+    objects = (("Deployment", "visio-sfu"), ("Deployment", "visio-backend"))
+    waiting = Waiting("0.2.0", objects, {"sfu": 3, "backend": 2}, "d" * 12)
+    spec = a_deployment().spec()
+    status = report({}, spec, a_plan(), (), OBSERVED, 2, LATE, Undone(waiting))
+    told = by_type(status)["RenderingPending"]
+    assert (told["status"], told["reason"]) == ("True", "ApprovalNeeded")
+    assert "renders 2 objects differently, which would restart 5 pods (sfu 3, backend 2)" in told["message"]
+    assert status["plan"]["rendering"] == {
+        "operator": "0.2.0",
+        "digest": "d" * 12,
+        "objects": 2,
+        "restarts": [{"name": "sfu", "pods": 3}, {"name": "backend", "pods": 2}],
+    }
+    VisioDeploymentStatus.model_validate(status)
+    windows = {"windows": [{"days": ["Sun"], "start": "03:00", "duration": "2h"}]}
+    windowed = a_deployment().having(upgrade=windows).spec()
+    later = report({}, windowed, a_plan(), (), OBSERVED, 2, LATE, Undone(waiting))
+    assert by_type(later)["RenderingPending"]["reason"] == "OutsideWindow"
+    calm = report({}, spec, a_plan(), (), OBSERVED, 2, LATE)
+    assert (by_type(calm)["RenderingPending"]["status"], "plan" in calm) == ("False", False)
+
+
+def test_an_upgrade_that_waits_is_in_the_plan_and_what_could_not_be_read_is_left_out() -> None:
+    rung = RungImpact("1.28.0", {"backend": 3}, 130.0)
+    impact = UpgradeImpact("d" * 12, (rung,), Calls(rooms=None, participants=None, recordings=1), 190.0)
+    status = report({}, a_deployment().spec(), a_plan(), (), OBSERVED, 2, LATE, Undone(upgrade=impact))
+    assert status["plan"] == {
+        "upgrade": {
+            "digest": "d" * 12,
+            "rungs": [{"version": "1.28.0", "minutes": 3, "restarts": [{"name": "backend", "pods": 3}]}],
+            "streams": 0,
+            "recordings": 1,
+            "transcriptions": 0,
+            "minutes": 4,
+            "nodes": 0,
+            "eurosPerDay": "+0.00",
+        }
+    }
+    VisioDeploymentStatus.model_validate(status)

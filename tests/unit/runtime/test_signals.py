@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 
 from visio_operator.runtime import signals
-from visio_operator.runtime.memory import Memory
-from visio_operator.runtime.signals import parse_gauge, parse_slots
+from visio_operator.runtime.memory import Memory, Waits
+from visio_operator.runtime.signals import parse_gauge, parse_slots, parse_waits
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,49 @@ def test_slots_are_read_as_strings_or_numbers(text: str, slots: tuple[int, int] 
 )
 def test_a_gauge_is_summed_over_its_labels(text: str, value: int | None) -> None:
     assert parse_gauge(text, "x") == value
+
+
+WAITING = "visio_captions_waiting_streams 2.0\n"
+LONGEST = "visio_captions_longest_wait_seconds 12.7\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (WAITING + LONGEST, Waits(2, 12.0, 5.0)),
+        (WAITING, Waits(2, None, 5.0)),
+        (LONGEST, None),
+    ],
+)
+def test_a_captions_proxy_tells_how_many_wait_and_perhaps_how_long(text: str, read: Waits | None) -> None:
+    assert parse_waits(text, 5.0) == read
+
+
+async def test_the_longest_wait_of_all_proxies_counts_and_one_silent_proxy_hides_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=WAITING + LONGEST)
+
+    app = web.Application()
+    app.router.add_get("/metrics", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    monkeypatch.setattr(signals, "PROXY_METRICS_PORT", int(runner.addresses[0][1]))
+    memory = Memory()
+    async with aiohttp.ClientSession() as session:
+        pods = dict.fromkeys(("a", "b"), "127.0.0.1")
+        assert await signals.waiting_streams(session, pods, memory, 1000.0) == (4, 12.0)
+        assert memory.waiting_read_at == 1000.0
+        await runner.cleanup()
+        assert await signals.waiting_streams(session, pods, memory, 1030.0) == (None, None)
+        assert memory.waiting_read_at == 1000.0
+        known = frozenset(pods)
+        assert await signals.waiting_streams(session, pods, memory, 1045.0, known) == (4, 12.0)
+        assert memory.waiting_read_at == 1000.0, "as old as the oldest reading of a proxy that need not be asked"
+        assert await signals.waiting_streams(session, {}, memory, 1060.0) == (0, None)
+    assert memory.waits == {}
 
 
 async def _busy_since(

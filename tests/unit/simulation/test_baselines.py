@@ -186,7 +186,7 @@ def test_bounds_hold(name):
     st.lists(st.lists(st.integers(1, 40), max_size=4), min_size=30, max_size=120),
     st.integers(0, 9),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_policy_ever_ends_a_session(name, joins, seed):
     figures = World(Streams(float(MONDAY), joins), 3, Cloud(60.0, 96.0), seed, rehome=False, spread=True).run(
         POLICIES[name](Limits(slots=3))
@@ -208,7 +208,7 @@ def test_a_worker_for_each_job_and_none_for_long():
 
 
 @given(st.lists(st.tuples(st.integers(0, 600), st.integers(1, 20_000)), min_size=1, max_size=12), st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_worker_for_each_job_finishes_its_job(gaps, seed):
     now, jobs = float(MONDAY), []
     for gap, audio in gaps:

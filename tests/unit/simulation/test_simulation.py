@@ -53,21 +53,24 @@ def test_an_autoscaler_that_costs_more_loses_more():
     assert ours.waited_share < theirs.waited_share
 
 
-def test_recordings_start_in_time_on_servers_that_work():
+@pytest.mark.parametrize(("rate", "days"), [(200, 5), (60, 5), (6, 20)])
+def test_recordings_start_in_time_on_servers_that_work(rate, days):
+    """So many recordings an hour at the peak. Few cannot fill servers, whose lead time is longer than the work."""
     chance, jobs = random.Random(1), []
-    for step in range(5 * 2880):
-        while chance.random() < 200 / 120 * curve(step % 2880 * STEP / 3600) / 2:
+    for step in range(days * 2880):
+        while chance.random() < rate / 120 * curve(step % 2880 * STEP / 3600) / 2:
             audio = max(120.0, chance.lognormvariate(math.log(2400), 0.6))
             jobs.append(Job(f"j{len(jobs)}", float(MONDAY + step * STEP), audio))
     figures = run_recordings(Batch(Limits()).step, jobs, Cloud(), 14.0, 600.0, seed=1)
     print(f"{figures.late} of {figures.jobs} late, busy {figures.busy_share:.1%}")
     assert figures.ended == 0
     assert figures.late / figures.jobs <= limit("transcriptionsLate")
-    assert figures.busy_share >= 1 - limit("transcriptionIdleShare")
+    if rate == 200:
+        assert figures.busy_share >= 1 - limit("transcriptionIdleShare")
 
 
 @given(st.lists(st.lists(st.integers(1, 40), max_size=4), min_size=1, max_size=60), st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_oracle_is_never_dearer_than_any_plan_and_never_below_what_is_needed(joins, slots):
     offered = Streams(0.0, joins).offered()
     least = sum(-(-each // slots) for each in offered) * STEP
@@ -116,6 +119,7 @@ def test_meetings_of_eight_that_begin_on_the_hour_after_four_weeks_of_history(re
     assert ratio <= limit("captionsHoursOfFloorInMeetings" if rehome else "captionsHoursOfFloorStaying")
 
 
+@pytest.mark.alone
 def test_a_step_of_planner_and_world_costs_little_more_than_a_bare_loop():
     trace = generate(Shape(weeks=1), seed=1)
     turns, total = 1_000_000, 0
@@ -147,7 +151,7 @@ def test_who_knows_the_future_but_not_the_orders_pays_more_than_the_floor_and_le
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=60), st.integers(0, 20))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_seen_ahead_is_the_highest_of_the_window(values, ahead):
     found = highest_ahead(values, ahead)
     assert found == [max(values[place : place + ahead + 1]) for place in range(len(values))]

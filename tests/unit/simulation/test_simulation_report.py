@@ -45,7 +45,7 @@ FRONTIER = tuple(
     for number, (hours, waited) in enumerate([(100.0, 2.5), (150.0, 0.04), (200.0, 0.0)])
 )
 RECORDINGS = Recordings(
-    9, 5.0, 0.4, 600.0, 14.0, (RecordingsLine("ours", 1, 11.1111, 76.54, 0.5, 0, 3, 1.25),), SPAN, SPAN
+    9, 5.0, 0.4, 600.0, 14.0, 60.0, (RecordingsLine("ours", 1, 11.1111, 76.54, 0.5, 0, 3, 2, 1.25),), SPAN, SPAN
 )
 FULL = replace(STUDY, frontier=FRONTIER, recordings=RECORDINGS, setting=replace(SETTING, recordings_from="jobs.csv"))
 

@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visio_operator.cli import main
-from visio_operator.plan.servers import Limits
+from visio_operator.plan.batch import Batch
+from visio_operator.plan.servers import Job, Limits, Reading, Server
+from visio_operator.simulation.cloud import Cloud
 from visio_operator.simulation.frontier import AUTOSCALER, PLANNER, frontier
 from visio_operator.simulation.read_trace import TraceError, read_jobs
+from visio_operator.simulation.recordings import run_recordings
 from visio_operator.simulation.synthetic import MONDAY, Shape, generate
 from visio_operator.simulation.trace import Streams
 
@@ -44,7 +47,7 @@ def test_recordings_that_cannot_be_used_are_one_line_with_the_row(text, complain
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.floats(0.01, 600_000.0)), min_size=1, max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_recordings_are_read_as_they_are_written(rows):
     rows.sort(key=lambda row: row[0])
     first = rows[0][0]
@@ -59,7 +62,7 @@ ROWS = st.text(max_size=20) | st.builds(lambda *each: ",".join(map(str, each)), 
 
 
 @given(st.lists(ROWS, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_stands_in_the_file_is_read_or_named(lines):
     for head in ([], ["time,audio"]):
         try:
@@ -87,6 +90,55 @@ def test_recordings_alone_are_reported(tmp_path, capsys):
     assert found["whole"]["start"] == MONDAY
     assert main(["simulate", "--jobs", str(path)]) == 0
     assert "unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given_back", [0, 1, 2, 9])
+def test_what_captions_give_back_is_not_bought(given_back):
+    jobs = [Job("j", MONDAY + 36_000.0, 1800.0)]
+    returned = [MONDAY + 36_000.0] * given_back
+    alone, shared = (
+        run_recordings(Batch(Limits()).step, jobs, Cloud(), 14.0, 600.0, 1, spare) for spare in ((), returned)
+    )
+    assert (alone.orders, alone.handed_over) == (3, 0)
+    assert (shared.orders, shared.handed_over) == (3 - min(3, given_back), min(3, given_back))
+    assert (shared.late, shared.ended) == (0, 0)
+    if not shared.orders:
+        assert shared.server_seconds < alone.server_seconds
+
+
+@given(st.integers(0, 60), st.integers(0, 40), st.sampled_from([0, 1, 40, 5000]))
+def test_however_many_orders_failed_what_is_ordered_stays_in_proportion(waiting, coming, failed):
+    planner, now = Batch(Limits()), MONDAY + 36_000.0
+    for _ in range(failed):
+        planner.leads.failed()
+    servers = [Server(f"s{number}", now - 60.0) for number in range(coming)]
+    jobs = [Job(f"j{number}", now - number % 60, 1800.0) for number in range(waiting)]
+    order = planner.step(Reading(now, servers, jobs=jobs)).order
+    assert 0 <= order <= waiting + (waiting + coming) // 2 + 3
+    assert waiting or not order
+
+
+def test_a_pool_shared_with_captions_is_told_at_its_own_price(tmp_path, capsys):
+    """The recordings of a meeting end with it, and so do its captions."""
+    jobs, config = tmp_path / "jobs.csv", tmp_path / "config.yaml"
+    trace = generate(Shape(weeks=1, peak=300), seed=1)
+    ends = [trace.start + (step + length) * 30 for step, joins in enumerate(trace.joins) for length in joins[:1]]
+    rows = [f"{end:.0f},1800" for end in sorted(ends) if end > trace.start + 2 * 86_400]
+    jobs.write_text("\n".join(["time,audio", *rows]))
+    config.write_text(
+        "captions: {enabled: true, pool: large}\n"
+        "transcription: {enabled: true, pool: small, huggingFaceSecret: hf}\n"
+        "gpuPools:\n"
+        "- {name: large, provider: oks, max: 99, pricePerHour: '3'}\n"
+        "- {name: small, provider: oks, max: 99, pricePerHour: '2'}\n"
+    )
+    both = ["simulate", "--synthetic", "1", "--history", "2", "--jobs", str(jobs), "--config", str(config)]
+    assert main([*both, "-o", "json"]) == 0
+    own, shared, _ = json.loads(capsys.readouterr().out)["recordings"]["policies"]
+    assert own["handed_over"] == 0 < shared["handed_over"]
+    assert (shared["jobs_ended"], shared["late_percent"] <= 0.5) == (0, True)
+    assert own["euros"] == pytest.approx(2 * own["server_hours"], rel=0.01)
+    assert shared["euros"] == pytest.approx(3 * shared["server_hours"], rel=0.01)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--jobs", "none.csv", "--frontier"]])

@@ -36,7 +36,7 @@ def test_another_template_is_another_job() -> None:
 def test_during_an_upgrade_the_newer_release_migrates_while_the_older_one_serves() -> None:
     older = a_deployment().having(version="1.26.0").site()
     newer = healthy_plan(a_deployment().site()).release
-    manifests = render(older, replace(healthy_plan(older), migrate_release=newer))
+    manifests = render(older, replace(healthy_plan(older), part_releases={"migrate": newer}))
     images = {
         one["metadata"]["labels"]["app.kubernetes.io/component"]: one["spec"]["template"]["spec"]["containers"][0][
             "image"

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from rendered import ALL, named, templates
 
-from builders import DeploymentBuilder, a_deployment, healthy_plan
+from builders import DeploymentBuilder, a_deployment, healthy_plan, release
 from visio_operator.plan.order import part_set
 from visio_operator.workloads.connections import Endpoint
+from visio_operator.workloads.firewall import openings
 from visio_operator.workloads.flows import flows
 from visio_operator.workloads.render import render
 
@@ -219,3 +220,33 @@ def test_routes_wait_for_no_part() -> None:
     plan = healthy_plan(site)
     kinds = {one["kind"] for one in render(site, type(plan)(release=plan.release, parts={}))}
     assert kinds == {"NetworkPolicy", "Certificate", "Ingress"}
+
+
+@pytest.mark.parametrize(
+    ("given", "namespace"),
+    [
+        ({"url": "http://prometheus.monitoring.svc:9090"}, "monitoring"),
+        ({"url": "http://prometheus.monitoring.svc.cluster.local/p"}, "monitoring"),
+        ({"url": "https://thanos.example.fr", "scrapedFrom": "metrics"}, "metrics"),
+        ({"url": "http://thanos.query.svc:9090", "scrapedFrom": "metrics"}, "metrics"),
+        ({"url": "https://thanos.example.fr"}, None),
+    ],
+)
+def test_whoever_scrapes_for_the_prometheus_of_the_spec_reaches_the_metrics_and_nothing_else(
+    given: dict[str, Any], namespace: str | None
+) -> None:
+    built = a_deployment().with_captions().having(signals={"prometheus": given})
+    scraper = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    found = {
+        policy["metadata"]["name"]: [port["port"] for port in rule["ports"]]
+        for policy in built.manifests()
+        if policy["kind"] == "NetworkPolicy"
+        for rule in policy["spec"].get("ingress", [])
+        if scraper in rule.get("from", [])
+    }
+    metrics = {"visio-captions": [8080], "visio-subtitles": [8091], "visio-sfu": [6789], "visio-egress": [6789]}
+    assert found == ({} if namespace is None else metrics)
+    lines = openings(built.site(), release(built.spec()))
+    host = given["url"].partition("://")[2].partition("/")[0].partition(":")[0]
+    assert [line.zone for line in lines if (line.source, line.target) == ("visio-operator", host)] == ["outside"]
+    assert ("prometheus", "captions") in {(line.source, line.target) for line in lines} or namespace is None

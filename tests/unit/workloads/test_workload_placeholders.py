@@ -39,7 +39,7 @@ def test_only_a_pool_that_follows_pods_has_placeholders() -> None:
 def test_their_number_and_the_nodes_that_were_ordered_stand_on_their_deployment() -> None:
     found = named(manifests(a_deployment().with_captions(), "captions"), "Deployment", "visio-placeholder-captions")
     assert found["spec"]["replicas"] == 2
-    assert found["metadata"]["annotations"] == {"visio-operator.dev/nodes": "3"}
+    assert found["metadata"]["annotations"]["visio-operator.dev/nodes"] == "3"
 
 
 def test_each_asks_for_a_gpu_of_the_pool_and_gives_way_at_once() -> None:

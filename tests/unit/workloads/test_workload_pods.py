@@ -235,6 +235,18 @@ def test_overrides_change_the_main_container_and_its_placement_only() -> None:
     assert container(manifests, "frontend")["resources"]["requests"]["cpu"] == "50m"
 
 
+@pytest.mark.parametrize(
+    ("drain", "grace"),
+    [({}, 18_000), ({"policy": "Warn"}, 18_000), ({"policy": "Force", "deadline": "2h"}, 7200)],
+)
+def test_a_forced_end_is_the_grace_period_of_media_servers_and_of_nothing_else(
+    drain: dict[str, str], grace: int
+) -> None:
+    found = dict(templates(a_deployment().having(drain=drain).manifests()))
+    graces = {part: found[part]["spec"]["terminationGracePeriodSeconds"] for part in ("sfu", "egress")}
+    assert graces == {"sfu": grace, "egress": 18_000}
+
+
 def test_drain_deadline_bounds_the_wait_of_media_servers() -> None:
     built = a_deployment().having(sfu={"drainDeadline": "1h30m"})
     assert dict(templates(built.manifests()))["sfu"]["spec"]["terminationGracePeriodSeconds"] == 5400

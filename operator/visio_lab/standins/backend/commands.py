@@ -8,14 +8,19 @@ import secrets
 import sys
 import types
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+import asyncpg
+
 from visio_lab.standins.backend import schema, worker
+from visio_lab.standins.backend.release import has_command, has_migration, played
 from visio_lab.standins.backend.settings import Base, base
 
-Work = Callable[[Any, Base], Awaitable[str]]
+Work = Callable[[Any, Base, Sequence[str]], AsyncIterator[str]]
+"""Takes a connection, the settings and the options of a command; yields the lines that it prints."""
 PENDING_HOURS = 24
+NO_ISSUES = "System check identified no issues (0 silenced)."
 ROUNDS = 1_000
 """Few, for a password that guards nothing; the real one takes a thousand times as many."""
 
@@ -30,43 +35,80 @@ def run(argv: Sequence[str]) -> int:
         options = dict(zip(arguments[::2], arguments[1::2], strict=False))
         return _superuser(settings, options.get("--email", ""), options.get("--password", ""))
     work = COMMANDS.get(command)
-    if work is None:
+    if work is None or not has_command(played(os.environ), command):
         print(f"Unknown command: '{command}'", file=sys.stderr)
         return 1
-    return asyncio.run(_with_database(settings, work))
+    if command == "check" and "--database" not in arguments:
+        # Django asks no database then: what there is to find, reading the settings has found.
+        print(NO_ISSUES, flush=True)
+        return 0
+    return asyncio.run(_with_database(settings, work, arguments))
 
 
-async def _with_database(settings: Base, work: Work) -> int:
+async def _with_database(settings: Base, work: Work, arguments: Sequence[str]) -> int:
     try:
         connection = await schema.connect(settings)
         try:
-            print(await work(connection, settings), flush=True)
+            async for line in work(connection, settings, arguments):
+                print(line, flush=True)
         finally:
             await connection.close()
     except schema.FAILURES as error:
         # Django prints a stack trace that ends in this line.
-        print(f"django.db.utils.OperationalError: {error or type(error).__name__}", file=sys.stderr)
+        kind = "IntegrityError" if isinstance(error, asyncpg.IntegrityConstraintViolationError) else "OperationalError"
+        print(f"django.db.utils.{kind}: {error or type(error).__name__}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _migrate(connection: Any, _: Base) -> str:
-    done = await schema.migrate(connection)
-    lines = [f"  Applying {schema.APP}.{name}... OK" for name in done] or ["  No migrations to apply."]
-    return "\n".join(["Running migrations:", *lines])
+async def _migrate(connection: Any, _: Base, arguments: Sequence[str]) -> AsyncIterator[str]:
+    release = played(os.environ)
+    if "--plan" in arguments:
+        names = await schema.pending(connection, release)
+        yield "Planned operations:"
+        for name in names:
+            yield f"{schema.APP}.{name}"
+        if not names:
+            yield "  No planned migration operations."
+        return
+    yield "Running migrations:"
+    done = False
+    async for name in schema.migrate(connection, release):
+        done = True
+        yield f"  Applying {schema.APP}.{name}... OK"
+    if not done:
+        yield "  No migrations to apply."
 
 
-async def _check(connection: Any, _: Base) -> str:
+async def _show_migrations(connection: Any, _: Base, arguments: Sequence[str]) -> AsyncIterator[str]:
+    """Both forms that Django has: grouped by application, and with `--plan` in order of application."""
+    applied = await schema.applied_migrations(connection)
+    in_order = "--plan" in arguments
+    if not in_order:
+        yield schema.APP
+    for name in schema.MIGRATIONS:
+        if has_migration(played(os.environ), name):
+            mark = "X" if name in applied else " "
+            yield f"[{mark}]  {schema.APP}.{name}" if in_order else f" [{mark}] {name}"
+
+
+async def _check(connection: Any, _: Base, __: Sequence[str]) -> AsyncIterator[str]:
     await connection.execute("SELECT 1")
-    return "System check identified no issues (0 silenced)."
+    yield NO_ISSUES
 
 
-async def _clean_pending_files(connection: Any, _: Base) -> str:
+async def _merge_duplicate_users(connection: Any, _: Base, arguments: Sequence[str]) -> AsyncIterator[str]:
+    dry_run = "--dry-run" in arguments
+    found = await schema.merge_duplicates(connection, dry_run=dry_run)
+    yield f"{found} duplicate users {'would be' if dry_run else 'were'} merged"
+
+
+async def _clean_pending_files(connection: Any, _: Base, __: Sequence[str]) -> AsyncIterator[str]:
     query = "DELETE FROM meet_file WHERE upload_state = 'pending' AND created_at < now() - make_interval(hours => $1)"
-    return f"Pending files: {await connection.execute(query, PENDING_HOURS)}"
+    yield f"Pending files: {await connection.execute(query, PENDING_HOURS)}"
 
 
-async def _purge_deleted_files(connection: Any, settings: Base) -> str:
+async def _purge_deleted_files(connection: Any, settings: Base, _: Sequence[str]) -> AsyncIterator[str]:
     rows = await connection.fetch(
         "UPDATE meet_file SET hard_deleted_at = now() WHERE hard_deleted_at IS NULL"
         " AND deleted_at < now() - make_interval(days => $1) RETURNING id",
@@ -78,12 +120,14 @@ async def _purge_deleted_files(connection: Any, settings: Base) -> str:
             application.send_task(worker.DELETE_FILE, args=[str(row["id"])], queue=settings.queue)
         else:
             await worker.delete_file(settings, str(row["id"]))
-    return f"Purged {len(rows)} files"
+    yield f"Purged {len(rows)} files"
 
 
 COMMANDS: dict[str, Work] = {
     "migrate": _migrate,
+    "showmigrations": _show_migrations,
     "check": _check,
+    "merge_duplicate_users": _merge_duplicate_users,
     "clean_pending_files": _clean_pending_files,
     "purge_deleted_files": _purge_deleted_files,
 }
@@ -95,7 +139,7 @@ def _superuser(settings: Base, email: str, password: str) -> int:
         print("CommandError: createsuperuser needs an email and a password", file=sys.stderr)
         return 1
 
-    async def work(connection: Any, _: Base) -> str:
+    async def work(connection: Any, _: Base, __: Sequence[str]) -> AsyncIterator[str]:
         found = await connection.fetchval("SELECT id FROM meet_user WHERE lower(email) = lower($1)", email)
         hashed = _hashed(password)
         if found is None:
@@ -105,13 +149,14 @@ def _superuser(settings: Base, email: str, password: str) -> int:
                 email,
                 hashed,
             )
-            return "Superuser created successfully."
+            yield "Superuser created successfully."
+            return
         await connection.execute(
             "UPDATE meet_user SET password = $2, is_staff = true, is_superuser = true WHERE id = $1", found, hashed
         )
-        return "User already existed and was upgraded to superuser."
+        yield "User already existed and was upgraded to superuser."
 
-    return asyncio.run(_with_database(settings, work))
+    return asyncio.run(_with_database(settings, work, ()))
 
 
 def _hashed(password: str) -> str:
