@@ -42,7 +42,7 @@ TYPE = "maintenanceAnnounced"
 BUDGET = 8.0
 """Seconds that one pass spends on announcements."""
 AT_ONCE = 16
-FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 SIGNATURE, TIMESTAMP, IDENTITY = "X-Visio-Signature", "X-Visio-Timestamp", "X-Visio-Announcement"
 _POST = aiohttp.ClientTimeout(total=5.0)
 
@@ -142,7 +142,7 @@ async def _tell_rooms(
         raise NotToldError("no media server can be asked")
     if one.pods:
         known = memory.rooms
-        if known is None or known.times.error:
+        if known is None or known.unread.intersection(one.pods):
             raise NotToldError(known.times.error if known else "which rooms the server has could not be read")
         names = [name for pod in one.pods for name in known.names.get(pod, ())]
     else:

@@ -72,6 +72,10 @@ class Rooms:
     names: Mapping[str, tuple[str, ...]]
     """By pod, of media servers that are on their way out."""
     times: RoomTimes
+    unread: frozenset[str] = frozenset()
+    """Those of them whose rooms could not be read."""
+    failures: int = 0
+    """How many readings in a row were not whole."""
 
 
 @dataclass(frozen=True)

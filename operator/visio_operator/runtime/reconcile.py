@@ -33,6 +33,7 @@ from .observe import Snapshot, livekit_pairs, observe
 from .plan_status import Undone
 from .projections import PART_LABEL, annotations_of, labels_of
 from .report import post_events, refusal, report, transitions, write_status
+from .rooms import retry_in
 from .version import OPERATOR_VERSION
 
 Body = dict[str, Any]
@@ -133,6 +134,7 @@ async def reconcile(
             plan.recheck_after,
             PENDING_AFTER if outcome.pending else plan.recheck_after,
             memory.attempts.next_in() if outcome.errors else plan.recheck_after,
+            retry_in(memory) or plan.recheck_after,
         ),
         changed=outcome.changed,
         errors=tuple(outcome.errors),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -30,6 +31,9 @@ from .signals import TIMEOUT, Broker, connect, fetch_all
 Body = Mapping[str, Any]
 
 READ_EVERY = 15.0
+RETRY_AFTER = 3.0
+"""Seconds until rooms are read again that could not be; twice as long each further time, up to READ_EVERY. Who drains
+for a minute only has no time to lose, and people are told by what is read here."""
 TABLE = "room_node_map"
 """Hash in LiveKit's Redis: room to node id (livekit-server 1.13.5, pkg/routing/redisrouter.go)."""
 _NODE_ID = re.compile(r'^livekit_room_total\{[^}]*node_id="([^"]+)"', re.MULTILINE)
@@ -49,10 +53,22 @@ async def read_rooms(
         memory.rooms = None
         return RoomTimes()
     known = memory.rooms
-    if known is not None and known.names.keys() >= pods.keys() and now - known.times.read_at < READ_EVERY:
+    if known is not None and known.names.keys() >= pods.keys() and now - known.times.read_at < _again(known):
         return known.times
-    memory.rooms = await _read(session, site, broker, pods, secrets, memory, now)
+    found = await _read(session, site, broker, pods, secrets, memory, now)
+    failures = (known.failures if known is not None else 0) + 1
+    memory.rooms = replace(found, failures=failures if found.unread else 0)
     return memory.rooms.times
+
+
+def retry_in(memory: Memory) -> float | None:
+    """Seconds from a reading that failed to the next one; None when none failed."""
+    return _again(memory.rooms) if memory.rooms is not None and memory.rooms.failures else None
+
+
+def _again(known: Rooms) -> float:
+    # Counted no further than matters, since a server may be silent for as long as it drains.
+    return min(READ_EVERY, RETRY_AFTER * 2 ** min(known.failures - 1, 8)) if known.failures else READ_EVERY
 
 
 async def room_names(
@@ -92,12 +108,14 @@ async def _read(
             _list(session, site, pods, secrets), _node_ids(session, pods, memory, now), _table(broker)
         )
     except LivekitError as error:
-        return Rooms(nobody, RoomTimes(read_at=now, error=str(error)))
+        return Rooms(nobody, RoomTimes(read_at=now, error=str(error)), frozenset(pods))
     names = {pod: tuple(sorted(room for room, at in table.items() if at == nodes.get(pod))) for pod in pods}
     began = {pod: tuple(opened[room] for room in rooms if opened.get(room)) for pod, rooms in names.items()}
     ages = [now - at for at in opened.values() if at]
     mean = sum(ages) / len(ages) if ages else None
-    return Rooms(names, RoomTimes(began, mean, now))
+    silent = frozenset(pods.keys() - nodes.keys())
+    problem = f"{', '.join(sorted(silent)[:3])} cannot be asked which rooms are theirs" if silent else ""
+    return Rooms(names, RoomTimes(began, mean, now, problem), silent)
 
 
 async def _list(

@@ -86,6 +86,46 @@ async def test_rooms_that_cannot_be_read_are_an_error_in_words(monkeypatch: pyte
     assert memory.rooms is None
 
 
+async def test_rooms_that_could_not_be_read_are_soon_read_again_and_then_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that does not say its node id is no server without rooms: who is told of the drain depends on it."""
+    asked: list[float] = []
+
+    async def listed(*_: Any) -> dict[str, float]:
+        return {"one": NOW - 600}
+
+    async def table(_: Any) -> dict[str, str]:
+        return {"one": "ND_a"}
+
+    async def silent(*arguments: Any) -> dict[str, str]:
+        asked.append(arguments[-1] - NOW)
+        return {}
+
+    monkeypatch.setattr(rooms, "_list", listed)
+    monkeypatch.setattr(rooms, "_table", table)
+    monkeypatch.setattr(rooms, "_node_ids", silent)
+    site, memory, pods = (
+        Site("visio", "visio", UID, a_deployment().spec()),
+        Memory(),
+        {"sfu-a": a_pod("sfu-a", **GOING)},
+    )
+    async with aiohttp.ClientSession() as session:
+        assert rooms.retry_in(memory) is None
+        for second in range(60):
+            times = await rooms.read_rooms(session, site, "", pods, {}, memory, NOW + second)
+            assert "sfu-a" in times.error
+        assert asked == [0, 3, 9, 21, 36, 51]
+        assert rooms.retry_in(memory) == rooms.READ_EVERY
+
+        async def answers(*_: Any) -> dict[str, str]:
+            return {"sfu-a": "ND_a"}
+
+        monkeypatch.setattr(rooms, "_node_ids", answers)
+        times = await rooms.read_rooms(session, site, "", pods, {}, memory, NOW + 70)
+    assert (times.began, times.error, rooms.retry_in(memory)) == ({"sfu-a": (NOW - 600,)}, "", None)
+
+
 def test_status_has_times_of_the_cluster_and_estimates_in_steps() -> None:
     [entry] = drain_status((DRAIN,))
     assert entry == {
