@@ -68,14 +68,15 @@ def build_module(
         programs = ["tool", *(f"./{each.name}" for each in local_programs(module))]
         report("reading modules", "", None)
         environment = _environment(Path(scratch))
-        copy_crds(Path(go), module, partial, environment)
-        module = patched(Path(go), module, Path(scratch), environment)
-        packages = _list_packages([go, "list", "-deps", *programs], module, output, report)
+        source = patched(Path(go), module, Path(scratch), environment)
+        packages = _list_packages([go, "list", "-deps", *programs], source, output, report)
         flags = ["-mod=readonly", "-trimpath", "-v", "-ldflags", f"-s -w {linker_flags}".strip()]
-        _compile([go, "build", *flags, "-o", f"{partial}/", *programs], module, output, packages, report)
+        _compile([go, "build", *flags, "-o", f"{partial}/", *programs], source, output, packages, report)
         for old, new in renamed.items():
             if (partial / old).exists():
                 (partial / old).rename(partial / new)
+        # Only now: a folder of manifests may have the name that Go chose for a program.
+        copy_crds(Path(go), module, partial, environment)
         # What stands there is incomplete, or nobody would have called.
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
