@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ USER = f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
 CHART = Path(__file__).resolve().parents[2] / "charts" / "visio-operator"
 
 PACE: Mapping[str, str] = {
-    # On a busy machine it may not get to its lease for seconds, and nothing here starts it again as a kubelet would.
+    # On a busy machine it may not get to its lease for seconds.
     "VISIO_OPERATOR_LEASE_SECONDS": "30",
     # The lab sells nodes in seconds instead of minutes, so the operator's patience is shortened in proportion.
     "VISIO_OPERATOR_HOLD_SECONDS": "5",
@@ -31,6 +32,9 @@ PACE: Mapping[str, str] = {
     # Its nodes come after five seconds; the planners think in minutes.
     "VISIO_OPERATOR_CLOCK_SPEED": "60",
 }
+LEASE_LOST = 1
+"""Exit code of `visio-operator run` (its --help)."""
+MOST_RESTARTS, RESTART_AFTER_S = 5, 1.0
 REAL_PODS_SPEED = "20"
 """The clock of the planners where pods are real. From the order of its node to its first slot a server takes about
 fifteen seconds there, since its program starts beside all others on one machine: the five minutes that the planners
@@ -39,15 +43,42 @@ expect. Sixty times as fast they would take every first order for a failed one."
 
 @dataclass
 class OperatorProcess:
-    """A running `visio-operator run`; `log` holds what it prints."""
+    """A running `visio-operator run`; `log` holds what it prints.
+
+    Where `start` is given, one that ended by itself because it lost its lease is started again, as a kubelet would: a
+    machine that stood still for half a minute, or a laptop that slept, is no reason to end a lab.
+    """
 
     process: EnteredProcess
     log: Path
+    start: Callable[[], EnteredProcess] | None = None
+    _told: bool = False
+    """Whether somebody ended it."""
+    _restarts: int = 0
+
+    def __post_init__(self) -> None:
+        """Watch it, in a thread that ends with it."""
+        if self.start is not None:
+            threading.Thread(target=self._keep, args=(self.start,), daemon=True).start()
+
+    def _keep(self, start: Callable[[], EnteredProcess]) -> None:
+        while self.process.wait() == LEASE_LOST and not self._told and self._restarts < MOST_RESTARTS:
+            time.sleep(RESTART_AFTER_S)
+            self._restarts += 1
+            try:
+                self.process = start()
+            except OSError:
+                # The lab is gone.
+                return
+            if self._told:
+                self._end()
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self.process.poll() is None
+        """Whether the process runs, or is about to again."""
+        code = self.process.poll()
+        awaited = code == LEASE_LOST and not self._told and self._restarts < MOST_RESTARTS
+        return code is None or (self.start is not None and awaited)
 
     def last_words(self) -> str:
         """The last line of its log."""
@@ -56,16 +87,21 @@ class OperatorProcess:
 
     def stop(self, timeout: float = 15.0) -> None:
         """End it as a kubelet would: SIGTERM, then SIGKILL after `timeout` seconds."""
-        if self.alive:
+        self._told = True
+        if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(timeout)
             except subprocess.TimeoutExpired:
-                self.kill()
+                self._end()
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would."""
-        if self.alive:
+        self._told = True
+        self._end()
+
+    def _end(self) -> None:
+        if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(10)
 
@@ -125,16 +161,22 @@ def make_namespace(lab: Lab, name: str, *, level: str = "restricted") -> None:
 
 
 def start_operator(lab: Lab, *, name: str = "operator", env: Mapping[str, str] | None = None) -> OperatorProcess:
-    """Start `visio-operator run` inside the lab under the chart's ServiceAccount; does not wait until it works."""
+    """Start `visio-operator run` inside the lab under the chart's ServiceAccount; does not wait until it works.
+
+    It is started again when it loses its lease.
+    """
     kubeconfig = lab.service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT)
     log = lab.directory / "logs" / f"{name}.log"
     pace = {**PACE, "VISIO_OPERATOR_CLOCK_SPEED": REAL_PODS_SPEED} if load_context(lab.directory).real_pods else PACE
-    process = lab.enter(
-        [sys.executable, "-m", "visio_operator", "run", "--lease-namespace", NAMESPACE],
-        env={**os.environ, "KUBECONFIG": str(kubeconfig), **pace, **(env or {})},
-        log=log,
-    )
-    return OperatorProcess(process, log)
+
+    def start() -> EnteredProcess:
+        return lab.enter(
+            [sys.executable, "-m", "visio_operator", "run", "--lease-namespace", NAMESPACE],
+            env={**os.environ, "KUBECONFIG": str(kubeconfig), **pace, **(env or {})},
+            log=log,
+        )
+
+    return OperatorProcess(start(), log, start)
 
 
 def wait_for(what: str, condition: Callable[[], bool], timeout: float, *, every: float = 0.2) -> None:

@@ -85,7 +85,7 @@ TOOLS = (
     Tool(
         "keda",
         ("keda-operator", "keda-adapter"),
-        210,
+        600,
         renamed={"operator": "keda-operator", "adapter": "keda-adapter"},
         asked_for=True,
     ),
