@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from .sweep import sweep
 EXIT_LOST_LEASE = 1
 STOP_SECONDS = 3.0
 """Time for kopf to stop when the lease is lost; the fence has ended all writes by then."""
+EXIT_SECONDS = 15.0
+"""Time for all else to end then: while a task does not take its cancellation, nobody starts the operator again."""
 CRD_RETRY = 3.0
 
 
@@ -66,6 +70,7 @@ async def _lead(kube: Kube, settings: Settings, health: Health, stop: asyncio.Ev
             return 0
         kube.fence("the lease is lost")
         log.warning("ends: the lease is lost", reason=holding.result())
+        exit_within(EXIT_SECONDS, EXIT_LOST_LEASE)
         stop.set()
         await asyncio.wait({operating}, timeout=STOP_SECONDS)
         return EXIT_LOST_LEASE
@@ -74,6 +79,13 @@ async def _lead(kube: Kube, settings: Settings, health: Health, stop: asyncio.Ev
         holding.cancel()
         await leader.release()
         await session.close()
+
+
+def exit_within(seconds: float, code: int) -> None:
+    """End the process after so many seconds if it has not ended by then, whatever it does."""
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
 
 
 async def _wait_for_turn(kube: Kube, leader: Leader, health: Health) -> None:
