@@ -4,8 +4,9 @@ Somebody says numbered words all the time. An agent writes them down, a recorder
 follow one another through the queue, so that each of these is under way whenever its server is replaced. A line of
 JSON says that all have begun: `{"t": unix seconds, "event": "begun"}`. SIGTERM ends them; the last line says what
 became of them: `{"t", "event": "ended", "said": last number, "written": {"first", "missing", "twice"}, "recorded":
-{"seconds", "first", "last", "missing", "gap"}, "jobs": [{"began", "ended", "error"}]}`, with numbers of words and
-seconds. `failed` in place of `begun` or `ended` says why not.
+{"seconds", "first", "last", "missing", "gap"}, "jobs": [{"began", "ended", "error"}], "at": {number: unix seconds at
+which a missing word had been said}}`, with numbers of words and seconds. `failed` in place of `begun` or `ended` says
+why not.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class LongCall:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.said = 0
+        self.said_at: dict[int, float] = {}
         self.segments: dict[str, str] = {}
         self.jobs: list[dict[str, Any]] = []
         self.over = asyncio.Event()
@@ -94,7 +96,7 @@ class LongCall:
             for start in range(0, len(sound), 2 * FRAME):
                 piece = sound[start : start + 2 * FRAME].ljust(2 * FRAME, b"\0")
                 await source.capture_frame(rtc.AudioFrame(piece, RATE, 1, FRAME))
-            self.said = number
+            self.said, self.said_at[number] = number, time.time()
 
     def _on_text(self, reader: rtc.TextStreamReader, who: str) -> None:
         if who == SPEAKER:
@@ -162,7 +164,9 @@ async def stay(call: Call) -> dict[str, Any]:
     await transcribing
     await here.leave()
     found = await recorded(call, bucket.link(key))
-    return {"said": here.said, "written": here.written(), "recorded": found, "jobs": here.jobs}
+    written = here.written()
+    at = {number: here.said_at[number] for number in sorted({*written["missing"], *found["missing"]})}
+    return {"said": here.said, "written": written, "recorded": found, "jobs": here.jobs, "at": at}
 
 
 async def main() -> None:

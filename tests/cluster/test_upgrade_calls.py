@@ -164,8 +164,10 @@ def _assert_all_is_whole(told: dict[str, Any], leavers: Leavers, since: float) -
     print(
         f"one call of {told['said']} words: written down from word {written['first']} on, missing"
         f" {written['missing']}, {len(written['twice'])} twice; recorded from word {recorded['first']} to"
-        f" {recorded['last']}, {len(recorded['missing'])} missing, the longest gap {recorded['gap']:.1f} s"
+        f" {recorded['last']}, missing {recorded['missing']}, the longest gap {recorded['gap']:.1f} s"
     )
+    print("seconds at which they were said:", {number: round(at - since) for number, at in told["at"].items()})
+    print("and at which pods left:", {part: [round(at - since) for at in leavers.seen[part].values()] for part in gone})
     errors, longest = [job["error"] for job in jobs if job["error"]], max(job["ended"] - job["began"] for job in jobs)
     print(
         f"{len(jobs)} transcriptions of {longest:.0f} s at most, {len(crossed)} while a worker was replaced;"
