@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -106,12 +107,17 @@ def simulate(arguments: argparse.Namespace) -> int:
         config = parse_config(read(arguments.config)) if arguments.config else PlannerConfig()
         trace = _trace(arguments)
         jobs = read_jobs(read(arguments.jobs).splitlines()) if arguments.jobs is not None else []
+        # A year is a million lists that stay; the collector looked through all of them again and again, which took a
+        # fifth of the time.
+        gc.freeze()
         study = _study(arguments, config, trace, jobs)
         if arguments.report is not None:
             write_whole(arguments.report, page(study))
     except (UnreadableError, UnwritableError, ConfigError, TraceError) as error:
         print(f"visio-operator simulate: {error}", file=sys.stderr)
         return 2
+    finally:
+        gc.unfreeze()
     if arguments.output == "json":
         print(json.dumps(as_figures(study), indent=2))
     else:
