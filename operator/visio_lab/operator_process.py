@@ -32,8 +32,9 @@ PACE: Mapping[str, str] = {
     # Its nodes come after five seconds; the planners think in minutes.
     "VISIO_OPERATOR_CLOCK_SPEED": "60",
 }
-LEASE_LOST = 1
-"""Exit code of `visio-operator run` (its --help)."""
+ENDED_BY_ITSELF = 1
+"""Exit code of an operator that lost its lease, or has no answer from the cluster when it starts. Its setting is at
+fault where the code is 2, and another start would not help."""
 MOST_RESTARTS, RESTART_AFTER_S = 5, 1.0
 REAL_PODS_SPEED = "20"
 """The clock of the planners where pods are real. From the order of its node to its first slot a server takes about
@@ -45,8 +46,9 @@ expect. Sixty times as fast they would take every first order for a failed one."
 class OperatorProcess:
     """A running `visio-operator run`; `log` holds what it prints.
 
-    Where `start` is given, one that ended by itself because it lost its lease is started again, as a kubelet would: a
-    machine that stood still for half a minute, or a laptop that slept, is no reason to end a lab.
+    Where `start` is given, one that ended by itself, since it lost its lease or found no cluster, is started again as
+    by a kubelet, but not for ever: a machine that stood still for half a minute, or a laptop that slept, is no reason
+    to end a lab.
     """
 
     process: EnteredProcess
@@ -62,7 +64,7 @@ class OperatorProcess:
             threading.Thread(target=self._keep, args=(self.start,), daemon=True).start()
 
     def _keep(self, start: Callable[[], EnteredProcess]) -> None:
-        while self.process.wait() == LEASE_LOST and not self._told and self._restarts < MOST_RESTARTS:
+        while self._is_due_again(self.process.wait()):
             time.sleep(RESTART_AFTER_S)
             self._restarts += 1
             try:
@@ -77,8 +79,11 @@ class OperatorProcess:
     def alive(self) -> bool:
         """Whether the process runs, or is about to again."""
         code = self.process.poll()
-        awaited = code == LEASE_LOST and not self._told and self._restarts < MOST_RESTARTS
-        return code is None or (self.start is not None and awaited)
+        return code is None or self._is_due_again(code)
+
+    def _is_due_again(self, code: int) -> bool:
+        restartable = self.start is not None and self._restarts < MOST_RESTARTS
+        return restartable and code == ENDED_BY_ITSELF and not self._told
 
     def last_words(self) -> str:
         """The last line of its log."""

@@ -26,7 +26,7 @@ from .sweep import sweep
 EXIT_LOST_LEASE = 1
 STOP_SECONDS = 3.0
 """Time for kopf to stop when the lease is lost; the fence has ended all writes by then."""
-EXIT_SECONDS = 15.0
+GONE_SECONDS = 15.0
 """Time for all else to end then: while a task does not take its cancellation, nobody starts the operator again."""
 CRD_RETRY = 3.0
 
@@ -70,7 +70,7 @@ async def _lead(kube: Kube, settings: Settings, health: Health, stop: asyncio.Ev
             return 0
         kube.fence("the lease is lost")
         log.warning("ends: the lease is lost", reason=holding.result())
-        exit_within(EXIT_SECONDS, EXIT_LOST_LEASE)
+        exit_within(GONE_SECONDS, EXIT_LOST_LEASE)
         stop.set()
         await asyncio.wait({operating}, timeout=STOP_SECONDS)
         return EXIT_LOST_LEASE
