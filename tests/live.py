@@ -140,6 +140,18 @@ def writes(lab: Any, since: float, user: str) -> list[dict[str, Any]]:
     ]
 
 
+def quiet(lab: Any, seconds: float = 3.0, timeout: float = 60.0) -> None:
+    """Wait until nobody has written for some seconds, but leases, events and what nodes say of themselves."""
+    kept = frozenset({"leases", "events", "nodes"})
+
+    def written() -> list[str]:
+        found = (entry for entry in audit(lab, time.time() - seconds) if entry["verb"] in WRITES)
+        refs = (entry.get("objectRef", {}) for entry in found)
+        return [f"{ref.get('namespace')}/{ref.get('name')}" for ref in refs if ref.get("resource") not in kept]
+
+    eventually("nobody writes", lambda: not written(), timeout, shown=written)
+
+
 def intent(item: dict[str, Any]) -> dict[str, Any]:
     """An object without what differs between two runs: identity, times, random values, allocated addresses."""
     metadata = item["metadata"]

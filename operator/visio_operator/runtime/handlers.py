@@ -8,7 +8,7 @@ drops events whose handler does; the daemon never returns by itself, since kopf 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +76,24 @@ class Context:
                 waker.event.set()
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Nothing to compare an object with: no handler of ours asks what changed, and kopf copies each whole for it."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:
+        """Nothing of the object."""
+        del body, extra_fields
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence:
+        """Nothing was kept."""
+        del body
+        return kopf.BodyEssence()
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Keeps nothing."""
+        del body, patch, essence
+
+
 def registry(context: Context, kinds: tuple[Kind, ...]) -> kopf.OperatorRegistry:
     """All handlers; `kinds` are those that can be watched here."""
     found = kopf.OperatorRegistry()
@@ -94,8 +112,8 @@ def settings_for_kopf() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.persistence.finalizer = f"{GROUP}/operator"
     settings.networking.request_timeout = 20
-    settings.networking.trust_env = True
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDiffs()
     # Waits for the loop itself to end, so that kopf neither polls nor touches the object with an annotation.
     settings.background.instant_exit_timeout = EXIT_SECONDS
     settings.process.ultimate_exiting_timeout = 30
@@ -125,7 +143,7 @@ def _login(context: Context) -> Any:
             token=found.token,
             username=found.username,
             password=found.password,
-            trust_env=True,
+            proxy_url=found.proxy,
         )
 
     return login
@@ -134,7 +152,7 @@ def _login(context: Context) -> Any:
 def _deployment_waker(context: Context) -> Any:
     seen: dict[Ref, tuple[Any, ...]] = {}
 
-    def wake_deployment(event: Mapping[str, Any], **_: Any) -> None:
+    async def wake_deployment(event: Mapping[str, Any], **_: Any) -> None:
         meta = (event.get("object") or {}).get("metadata") or {}
         ref = Ref(meta.get("namespace", ""), meta.get("name", ""))
         if event.get("type") == "DELETED":
@@ -152,7 +170,7 @@ def _deployment_waker(context: Context) -> Any:
 
 
 def _owned_waker(context: Context) -> Any:
-    def wake_owner(event: Mapping[str, Any], **_: Any) -> None:
+    async def wake_owner(event: Mapping[str, Any], **_: Any) -> None:
         meta = (event.get("object") or {}).get("metadata") or {}
         name = (meta.get("labels") or {}).get(DEPLOYMENT_LABEL)
         if name:
@@ -162,7 +180,7 @@ def _owned_waker(context: Context) -> Any:
 
 
 def _pool_waker(context: Context) -> Any:
-    def wake_users(event: Mapping[str, Any], **_: Any) -> None:
+    async def wake_users(event: Mapping[str, Any], **_: Any) -> None:
         body = event.get("object") or {}
         meta = body.get("metadata") or {}
         labels = meta.get("labels") or {}

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
@@ -77,6 +79,7 @@ class Connection:
     token: str | None
     username: str | None
     password: str | None
+    proxy: str | None
 
 
 def _count_nothing(verb: str, kind: str) -> None:
@@ -88,6 +91,9 @@ class Kube:
 
     def __init__(self, configuration: Configuration, count_write: Callable[[str, str], None] = _count_nothing) -> None:
         configuration.connection_pool_maxsize = 24
+        # Else aiohttp asks for the environment's proxy, and reads ~/.netrc, in a thread before every request.
+        configuration.proxy = configuration.proxy or _proxy(configuration.host)
+        configuration.client_session_kwargs = {"trust_env": False}
         self._client = ApiClient(configuration)
         self._client.user_agent = FIELD_MANAGER
         self._configuration = configuration
@@ -132,6 +138,7 @@ class Kube:
             token=header.split(" ", 1)[-1].strip() if header else None,
             username=conf.username or None,
             password=conf.password or None,
+            proxy=conf.proxy,
         )
 
     def fence(self, why: str) -> None:
@@ -332,6 +339,12 @@ class Kube:
             except ValueError:
                 after = 0.0
             return answer.status, after, text
+
+
+def _proxy(server: str) -> str | None:
+    """The proxy that the environment names for a server: HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY lists it."""
+    url = urlsplit(server)
+    return None if proxy_bypass(url.netloc) else getproxies().get(url.scheme)
 
 
 def _error(status: int, text: bytes) -> KubeError:

@@ -186,3 +186,7 @@ class Memory:
     """Errors that are in the log already."""
     failures: int = 0
     """Passes that failed one after another."""
+    invalid: tuple[str, ...] = ()
+    """`Plan.invalid` of the previous pass."""
+    invalid_passes: int = 0
+    """How many passes in a row came to just that."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,8 @@ RETRY_AFTER_REFUSAL = 60.0
 """A spec that is refused by itself changes only by an event; this is for a lost one."""
 PENDING_AFTER = 1.0
 """Objects on their way out end soon."""
+FIRST_LOOK_AGAIN = 0.1
+"""What a spec refers to and is not there often follows in the same file, and its arrival wakes nobody."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,10 @@ async def reconcile(
     `namespaces` are those that the operator looks after; empty means all.
     """
     with _step("observe"):
-        live = await kube.get(KIND, ref.name, ref.namespace)
+        live, ladder = await asyncio.gather(kube.get(KIND, ref.name, ref.namespace), read_ladder(kube))
         if live is None or live["metadata"].get("deletionTimestamp"):
             return None
         generation = int(live["metadata"].get("generation") or 1)
-        ladder = await read_ladder(kube)
         problems = check_spec(live, ladder)
         if not problems:
             spec = parse_spec(live)
@@ -135,12 +137,22 @@ async def reconcile(
             PENDING_AFTER if outcome.pending else plan.recheck_after,
             memory.attempts.next_in() if outcome.errors else plan.recheck_after,
             retry_in(memory) or plan.recheck_after,
+            look_again_in(memory, plan.invalid) or plan.recheck_after,
         ),
         changed=outcome.changed,
         errors=tuple(outcome.errors),
         pools=frozenset(pool.name for pool in spec.gpu_pools),
         generation=generation,
     )
+
+
+def look_again_in(memory: Memory, invalid: tuple[str, ...]) -> float | None:
+    """Seconds until what was refused is looked at again, twice as many each time that the refusals are the same; None
+    when there is none.
+    """
+    memory.invalid_passes = memory.invalid_passes + 1 if invalid == memory.invalid else 1
+    memory.invalid = invalid
+    return FIRST_LOOK_AGAIN * 2.0 ** min(memory.invalid_passes - 1, 10) if invalid else None
 
 
 async def _announced(
