@@ -143,7 +143,7 @@ class Memory:
     """When the waiting streams of all captions proxies were last read."""
     prometheus: AtPrometheus = field(default_factory=AtPrometheus)
     trust: tuple[str, ssl.SSLContext] | None = field(default=None, repr=False)
-    """Digest of the authorities that a Prometheus is checked against, and what was made of them."""
+    """Digest of the authorities of `spec.caBundle`, and what was made of them."""
     agents: dict[str, AgentLoad] = field(default_factory=dict)
     """Last good reading of the subtitles agents, by pod."""
     collectors: dict[str, AgentLoad] = field(default_factory=dict)

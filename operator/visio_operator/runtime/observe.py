@@ -30,6 +30,7 @@ from . import (
     prometheus_history,
     prometheus_signals,
     signals,
+    trust,
 )
 from .backup_source import backup_source, pods_of_templates
 from .kinds import RENDERED
@@ -103,7 +104,7 @@ async def observe(
     secrets |= await _older_pairs(kube, site, mine, secrets)
     seen_pools = pools.with_cluster(found_pools, site, mine, pods, nodes)
     signals.prune(memory, now)
-    broker = _broker(site, mine, secrets)
+    broker = _broker(site, mine, secrets, bundle or {}, memory)
     media_pods, egress_pods = dict(_of_part(pods, "sfu")), dict(_of_part(pods, "egress"))
     addresses = await reachable_at(kube, site, media_pods, mine)
     told = await prometheus_signals.read(kube, session, site, pods, memory, now)
@@ -144,7 +145,7 @@ async def observe(
             name: frozenset(key for key, value in (body.get("data") or {}).items() if value)
             for name, body in secrets.items()
         },
-        bundle_keys=bundle,
+        bundle_keys=None if bundle is None else frozenset(bundle),
         secret_marks=marks.marks(
             marks.marks_key(site, mine, memory), {name: body.get("data") or {} for name, body in secrets.items()}
         ),
@@ -243,12 +244,12 @@ async def _read(kube: Kube, site: Site, names: Iterable[str]) -> dict[str, Body]
     return {name: body for name, body in zip(wanted, found, strict=True) if body is not None}
 
 
-async def _bundle(kube: Kube, site: Site) -> frozenset[str] | None:
-    """The keys with a value of the ConfigMap that `spec.caBundle` names; None when it does not exist."""
+async def _bundle(kube: Kube, site: Site) -> dict[str, str] | None:
+    """What has a value in the ConfigMap that `spec.caBundle` names; None when it does not exist."""
     if site.spec.ca_bundle is None:
         return None
     found = await kube.get("ConfigMap", site.spec.ca_bundle.config_map, site.namespace)
-    return None if found is None else frozenset(key for key, value in (found.get("data") or {}).items() if value)
+    return None if found is None else {key: value for key, value in (found.get("data") or {}).items() if value}
 
 
 def livekit_pairs(mine: Live, secrets: Mapping[str, Body]) -> dict[str, Body]:
@@ -264,7 +265,9 @@ async def _queue(site: Site, broker: Broker | str, memory: Memory, now: float) -
     return await transcription_queue(broker, memory, now)
 
 
-def _broker(site: Site, mine: Live, secrets: Mapping[str, Body]) -> Broker | str:
+def _broker(
+    site: Site, mine: Live, secrets: Mapping[str, Body], bundle: Mapping[str, str], memory: Memory
+) -> Broker | str:
     """Where the queues are, or why they cannot be read."""
     redis = site.spec.redis
     if redis.embedded is not None:
@@ -277,7 +280,14 @@ def _broker(site: Site, mine: Live, secrets: Mapping[str, Body]) -> Broker | str
     if redis.secret_ref is not None:
         held = decode((secrets.get(redis.secret_ref.name) or {}).get("data"))
         password = held.get(redis.secret_ref.key or "password")
-    return Broker(redis.host or "", redis.port, redis.tls, password, redis.user)
+    authorities = None
+    if redis.tls and site.spec.ca_bundle is not None:
+        key = site.spec.ca_bundle.key
+        try:
+            authorities = trust.only(bundle.get(key, ""), memory)
+        except ValueError:
+            return f"the key {key} of ConfigMap {site.spec.ca_bundle.config_map} holds no certificates"
+    return Broker(redis.host or "", redis.port, redis.tls, password, redis.user, authorities)
 
 
 def _workers(mine: Live) -> set[str]:

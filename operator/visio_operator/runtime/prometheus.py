@@ -6,7 +6,6 @@ and no time, so that status does not change while the same thing is wrong.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import ssl
@@ -21,6 +20,7 @@ import aiohttp
 from visio_operator.api.signals import Prometheus
 from visio_operator.workloads.common import Site
 
+from . import trust
 from .kube import Kube
 from .memory import Memory
 from .secret_values import decode
@@ -93,17 +93,11 @@ async def _context(kube: Kube, site: Site, given: Prometheus, memory: Memory) ->
         return None
     found = await kube.get("ConfigMap", bundle.config_map, site.namespace)
     text = ((found or {}).get("data") or {}).get(bundle.key, "")
-    mark = hashlib.sha256(text.encode()).hexdigest()
-    if memory.trust is None or memory.trust[0] != mark:
-        try:
-            if not text.strip():
-                # Nothing would make Python trust the authorities of this image instead.
-                raise ValueError
-            memory.trust = mark, ssl.create_default_context(cadata=text)
-        except (ssl.SSLError, ValueError):
-            name = f"key {bundle.key} of ConfigMap {bundle.config_map}"
-            raise PrometheusError(f"the {name} holds no certificates, so Prometheus cannot be trusted") from None
-    return memory.trust[1]
+    try:
+        return trust.only(text, memory)
+    except ValueError:
+        name = f"key {bundle.key} of ConfigMap {bundle.config_map}"
+        raise PrometheusError(f"the {name} holds no certificates, so Prometheus cannot be trusted") from None
 
 
 async def query(

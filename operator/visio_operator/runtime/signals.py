@@ -10,8 +10,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -19,6 +18,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from . import trust
 from .memory import Memory, Slots, Waits
 
 CAPTIONS_PORT = 8080
@@ -43,8 +43,10 @@ class Broker:
     host: str
     port: int
     tls: bool = False
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     user: str | None = None
+    trust: ssl.SSLContext | None = field(default=None, repr=False)
+    """Whom to trust; None for the authorities of this image."""
 
 
 async def captions_slots(
@@ -163,22 +165,20 @@ async def busy_transcribers(
 
 
 class _TLSConnection(redis.asyncio.SSLConnection):
-    """One that shares what it trusts with all others: to read the system's certificates takes tens of milliseconds."""
+    """One that trusts whom it is told to, and does not read their certificates again for each connection."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, trust: ssl.SSLContext, **settings: Any) -> None:
         super().__init__(**settings)
-        self.ssl_context.context = _trusted()
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    return ssl.create_default_context()
+        self.ssl_context.context = trust
 
 
 def connect(broker: Broker, database: int) -> redis.asyncio.Redis:
     """A client for a few short questions; close it after them."""
+    tls: dict[str, Any] = {}
+    if broker.tls:
+        tls = {"connection_class": _TLSConnection, "trust": broker.trust or trust.system()}
     pool: redis.asyncio.ConnectionPool = redis.asyncio.ConnectionPool(
-        connection_class=_TLSConnection if broker.tls else redis.asyncio.Connection,
+        **tls,
         host=broker.host,
         port=broker.port,
         db=database,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from visio_lab.certificates import host_certificate, new_authority
-from visio_operator.runtime import signals
+from visio_operator.runtime import trust
 from visio_operator.runtime.media_signals import worker_queues
 from visio_operator.runtime.memory import Memory
 from visio_operator.runtime.signals import Broker
@@ -47,11 +47,11 @@ async def a_broker(folder: Path, host: str, waiting: int) -> AsyncIterator[tuple
 
 @pytest.fixture(autouse=True)
 def trusted_afresh() -> None:
-    signals._trusted.cache_clear()
+    trust.system.cache_clear()
 
 
-async def _asked(port: int) -> tuple[int | None, str]:
-    broker = Broker("localhost", port, tls=True)
+async def _asked(port: int, authorities: ssl.SSLContext | None = None) -> tuple[int | None, str]:
+    broker = Broker("localhost", port, tls=True, trust=authorities)
     found = (await worker_queues(broker, ["backend", "celery-backend"], Memory(), 1000.0))["celery-backend"]
     return found.waiting, found.error
 
@@ -60,6 +60,23 @@ async def test_queues_are_read_over_tls_time_and_again(tmp_path: Path, monkeypat
     async with a_broker(tmp_path, "localhost", 7) as (authority, port):
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         assert [await _asked(port) for _ in range(2)] == [(7, ""), (7, "")]
+
+
+async def test_the_authorities_of_the_bundle_are_trusted_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_broker(tmp_path, "localhost", 7) as (authority, port):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        memory = Memory()
+        assert await _asked(port, trust.only(authority.read_text(), memory)) == (7, "")
+        other = new_authority("other").pem.decode()
+        assert await _asked(port, trust.only(other, memory)) == (None, f"Redis at localhost:{port} cannot be read")
+
+
+@pytest.mark.parametrize("text", ["", " \n", "no certificate", "-----BEGIN CERTIFICATE-----\n????\n"])
+def test_a_bundle_without_certificates_is_an_error_and_never_the_authorities_of_the_system(text: str) -> None:
+    with pytest.raises(ValueError, match="no certificates"):
+        trust.only(text, Memory())
 
 
 async def test_a_broker_with_an_untrusted_certificate_is_not_read(tmp_path: Path) -> None:
