@@ -102,6 +102,8 @@ class PoolPlan:
     """Nodes whose machines shall carry the delete mark; the machines of all others lose ours."""
     placeholders: int | None = None
     """Placeholder pods to run; None where the provider is told a size."""
+    aim: int | None = field(default=None, compare=False)
+    """The size that follows once the nodes are closed that this plan closes; None where none is or it would not."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ brought back before any is bought.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from visio_operator.api.parts import GpuPool
 
@@ -184,7 +184,11 @@ def _size_pool(
 ) -> PoolSize:
     pool, provider = one.spec, one.provider
     placing = bool(demand.missing or coming)
-    size = _desired(one, need, fewest, demand, observed, now, pace, placing=placing, alone=alone)
+
+    def sized(seen: _Pool) -> _Size:
+        return _desired(seen, need, fewest, demand, observed, now, pace, placing=placing, alone=alone)
+
+    size = sized(one)
     desired, memory = size.desired, size.memory
     # Nodes of a pool that is being lowered are of no use: any of them may be the one that goes.
     trusted = [] if desired < provider.desired else trusted_nodes(pool, stock, observed, now, pace)
@@ -196,7 +200,13 @@ def _size_pool(
         memory = {**memory, **_still_lowering(one, observed)}
     raised = {raised_at(pool): now} if desired > provider.desired else {}
     plan = PoolPlan(
-        pool.name, pool.provider, desired, min(pool.min, desired), max(pool.max, desired), victims=size.victims
+        pool.name,
+        pool.provider,
+        desired,
+        min(pool.min, desired),
+        max(pool.max, desired),
+        victims=size.victims,
+        aim=_aim(one, marks, size, sized),
     )
     ready = sum(node.ready and node.gpus > 0 for node in one.nodes)
     ordered = max(0, provider.desired - len(one.nodes))
@@ -295,6 +305,20 @@ def _by_marks(one: _Pool, need: int, memory: Mapping[str, float]) -> _Size:
     going = sum(name in marked for name in victims)
     note = f", {len(victims)} closed and empty, {going} of them marked"
     return _Size(current if marked & with_pods else current - going, memory, note, victims)
+
+
+def _aim(one: _Pool, marks: Sequence[NodeMark], size: _Size, sized: Callable[[_Pool], _Size]) -> int | None:
+    """The size that a pool which keeps its own now would get once these nodes are closed, and marked where that is
+    obeyed; None when it is the same.
+    """
+    if size.desired != one.provider.desired:
+        return None
+    closing = {mark.node for mark in marks if mark.cordon}
+    nodes = [replace(node, cordoned=True, cordoned_by_us=True) if node.name in closing else node for node in one.nodes]
+    then = sized(replace(one, nodes=nodes))
+    marked = replace(one.provider, marked=one.provider.marked | set(then.victims))
+    after = sized(replace(one, nodes=nodes, provider=marked)).desired
+    return after if after < size.desired else None
 
 
 def _still_lowering(one: _Pool, observed: Observed) -> dict[str, float]:

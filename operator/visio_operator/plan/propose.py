@@ -10,7 +10,7 @@ that neither an approval that was used nor one that came too late can ever fit a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
@@ -83,7 +83,7 @@ def propose(spec: VisioDeploymentSpec, observed: Observed, gpus: GpuSize) -> Ver
     held = replace(
         kept,
         pools=tuple(plan for plan in gpus.pools if plan.name in going),
-        nodes=tuple(_nodes(waiting, observed, gpus)) if mode == "Propose" else (),
+        nodes=tuple(_nodes(waiting, going, observed, gpus)) if mode == "Propose" else (),
         limits=(*(_limits(proposal, observed) if proposal else ()), *gpus.limits),
         memory={**kept.memory, **notes, **standing},
         trace=(
@@ -126,6 +126,9 @@ def _changes(spec: VisioDeploymentSpec, observed: Observed, gpus: GpuSize) -> It
         why = next((line for line in gpus.trace if line.startswith(f"pool {pool.name}: ")), "")
         why = why.removeprefix(f"pool {pool.name}: ") or "the load asks for it"
         before, after = provider.desired, plan.desired
+        if plan.aim is not None:
+            after = plan.aim
+            why = f"nothing runs on {before - after} of its nodes, which would be closed first; {why}"
         if before == after and (pausing := _pausing(spec, pool, gpus)):
             after = min(before, _least(spec, pool, observed))
             why = f"nothing runs on it; {' and '.join(pausing)} would pause until it has its size; {why}"
@@ -261,14 +264,17 @@ def _with_minimum(part: str, least: int, pool: str, observed: Observed) -> int:
     return desired + max(0, min(least - desired, sum(usable.values()) - taken))
 
 
-def _nodes(waiting: Sequence[PoolChange], observed: Observed, gpus: GpuSize) -> Iterator[NodeMark]:
-    """Marks of nodes that need no approval: our own cordons are taken back where the pool keeps its size. None is made,
-    since it would only prepare a smaller pool.
+def _nodes(
+    waiting: Sequence[PoolChange], going: Collection[str], observed: Observed, gpus: GpuSize
+) -> Iterator[NodeMark]:
+    """Marks of nodes that need no approval: our own cordons are taken back where the pool keeps its size. None is made
+    but on the way to a smaller size that was approved.
     """
     held = {change.pool for change in waiting}
     pool_of = {node.name: node.pool for node in observed.nodes}
     for mark in gpus.nodes:
-        if not mark.cordon and pool_of.get(mark.node) not in held:
+        pool = pool_of.get(mark.node)
+        if pool in going if mark.cordon else pool not in held:
             yield mark
 
 

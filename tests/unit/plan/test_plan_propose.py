@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from gpu_world import HELD, LONG_AGO, a_node, a_server, a_world
+from gpu_world import HELD, LONG_AGO, a_node, a_pool, a_server, a_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_world import LADDER, NOW, a_spec, condition, with_captions
@@ -170,6 +170,63 @@ def test_only_our_own_cordons_are_taken_back_and_none_is_made() -> None:
     assert propose(a_mode("Propose"), world, unchanged).gpus.nodes == marks[:1]
     assert propose(a_mode("Propose"), world, changed).gpus.nodes == ()
     assert propose(a_mode("ForecastOnly"), world, unchanged).gpus.nodes == ()
+
+
+def a_group(world: Observed, provider: str = "oks", *, approved: str = "", **memory: float) -> Plan:
+    """A decision for captions on two pools of at most two nodes, in Propose."""
+    pools = [{"name": name, "group": "gpus", "provider": provider, "max": 2} for name in ("a", "b")]
+    capacity = {"mode": "Propose", "blockedTarget": "0.5"}
+    spec = a_spec(**with_captions(pool="gpus", max=4) | {"gpuPools": pools, "capacity": capacity})
+    return decided(spec, world, approved=approved, **memory)
+
+
+LESS = {"captions.less": LONG_AGO, "pool.a.less": LONG_AGO, "pool.b.less": LONG_AGO}
+
+
+def test_an_empty_pool_of_a_group_is_proposed_for_return_then_closed_and_then_returned() -> None:
+    nodes = (a_node("node-x", pool="a"), a_node("n", pool="b"))
+    pools = {name: a_pool(1, name=name) for name in ("a", "b")}
+    seen = a_world(a_server("x", 3), nodes=nodes, pools=pools, memory=LESS)
+    asked = a_group(seen)
+    assert (waiting(asked), asked.pools, asked.nodes) == ([("b", 1, 0)], (), ())
+    assert asked.proposal is not None
+    assert asked.proposal.changes[0].reason.startswith("nothing runs on 1 of its nodes, which would be closed first; ")
+    assert digest(a_group(seen, **asked.memory)) == digest(asked), "the same at every look"
+
+    taken = a_group(seen, approved=digest(asked), **asked.memory)
+    assert (taken.proposal, taken.nodes) == (None, (NodeMark("n", cordon=True),))
+    assert taken.pools == (PoolPlan("b", "oks", 1, 0, 2),)
+    closed = replace(seen, nodes=(nodes[0], replace(nodes[1], cordoned=True, cordoned_by_us=True)))
+    then = a_group(closed, approved=digest(asked), **taken.memory)
+    assert (then.proposal, then.pools) == (None, (PoolPlan("b", "oks", 0, 0, 2),))
+
+
+def test_a_pool_whose_machines_can_be_marked_is_proposed_smaller_by_its_empty_nodes() -> None:
+    nodes = (a_node("node-x", pool="a"), a_node("n", pool="a"))
+    pools = {"a": a_pool(2, name="a", obeys_marks=True), "b": a_pool(0, name="b", obeys_marks=True)}
+    seen = a_world(a_server("x", 3), nodes=nodes, pools=pools, memory=LESS)
+    asked = a_group(seen, "clusterAPI")
+    assert (waiting(asked), asked.pools, asked.nodes) == ([("a", 2, 1)], (), ())
+    name = digest(asked)
+    taken = a_group(seen, "clusterAPI", approved=name, **asked.memory)
+    assert (taken.nodes, taken.pools[0].desired, taken.pools[0].victims) == ((NodeMark("n", cordon=True),), 2, ())
+    closed = replace(seen, nodes=(nodes[0], replace(nodes[1], cordoned=True, cordoned_by_us=True)))
+    marked = a_group(closed, "clusterAPI", approved=name, **taken.memory)
+    assert (marked.nodes, marked.pools[0].desired, marked.pools[0].victims) == ((), 2, ("n",))
+    obeyed = replace(closed, pools={**pools, "a": replace(pools["a"], marked=frozenset({"n"}))})
+    assert a_group(obeyed, "clusterAPI", approved=name, **marked.memory).pools[0].desired == 1
+
+
+def test_streams_that_come_before_an_approved_pool_went_keep_it() -> None:
+    nodes = (a_node("node-x", pool="a"), a_node("n", pool="b"))
+    pools = {name: a_pool(1, name=name) for name in ("a", "b")}
+    seen = a_world(a_server("x", 3), nodes=nodes, pools=pools, memory=LESS)
+    name = digest(a_group(seen))
+    taken = a_group(seen, approved=name)
+    closed = replace(seen, captions_waiting=15, nodes=(nodes[0], replace(nodes[1], cordoned=True, cordoned_by_us=True)))
+    plan = a_group(closed, approved=name, **taken.memory)
+    assert (plan.nodes, plan.pools) == ((NodeMark("n", cordon=False),), ())
+    assert waiting(plan) in ([], [("a", 1, 2)], [("b", 1, 2)])
 
 
 def test_pods_grow_on_gpus_that_exist_while_a_larger_pool_waits() -> None:
