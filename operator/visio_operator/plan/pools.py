@@ -292,6 +292,8 @@ def _desired(
     if one.pods or placing or exposed:
         names = ", ".join(sorted(pod.pod for pod in one.pods)[:3]) or "a pod that is about to start"
         note = f", kept {current}: the provider chooses, and might take the node of {names}"
+        if not (one.pods or placing or alone):
+            note = f", kept {current} until nothing can come to its nodes"
         return _Size(current, held.memory, note)
     return _Size(need, held.memory, ", lowered: no pod is left on its nodes")
 
