@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
+import api_reader
 from visio_lab.errors import LabError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,10 @@ OWNED_KINDS = (
     "persistentvolumeclaims,poddisruptionbudgets.policy,networkpolicies.networking.k8s.io,ingresses.networking.k8s.io,"
     "horizontalpodautoscalers.autoscaling"
 )
+NEAR = 100_000
+"""Bytes of the audit log that are read rather than searched."""
+SLACK_S = 2.0
+"""How much later than a later line one may say that it was completed."""
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
@@ -55,14 +61,15 @@ def apply(lab: Any, objects: list[dict[str, Any]], *, check: bool = True) -> str
 
 
 def get(lab: Any, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
-    scope = ["--namespace", namespace] if namespace else []
-    text = lab.kubectl("get", kind, name, *scope, "-o", "json", "--ignore-not-found", check=False)
-    return json.loads(text) if text.strip() else None
+    return api_reader.read(lab, kind, namespace, name)
 
 
 def items(lab: Any, kinds: str, namespace: str, selector: str = "", fields: str = "") -> list[dict[str, Any]]:
-    extra = [*(["-l", selector] if selector else []), *(["--field-selector", fields] if fields else [])]
-    return json.loads(lab.kubectl("get", kinds, "--namespace", namespace, "-o", "json", *extra))["items"]
+    return [
+        item
+        for kind in kinds.split(",")
+        for item in api_reader.read_list(lab, kind, namespace, labelSelector=selector, fieldSelector=fields)
+    ]
 
 
 def owned(lab: Any, namespace: str, name: str = "visio") -> dict[tuple[str, str], dict[str, Any]]:
@@ -115,20 +122,47 @@ def eventually(
 
 def audit(lab: Any, since: float, user: str = "") -> Iterator[dict[str, Any]]:
     """Completed requests in the audit log since a unix time, of one user or of all."""
-    with Path(lab.audit_log).open() as lines:
+    with Path(lab.audit_log).open("rb") as lines:
+        lines.seek(_start(lines, since))
         for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # the line being written right now
+            entry = _entry(line)
             if entry.get("stage") != "ResponseComplete" or (user and entry["user"]["username"] != user):
                 continue
             if received(entry) >= since:
                 yield entry
 
 
+def _start(lines: BinaryIO, since: float) -> int:
+    """A place in the audit log before all that was completed since a unix time: lines come in that order, or nearly."""
+    low, high = 0, lines.seek(0, os.SEEK_END)
+    while high - low > NEAR:
+        middle = (low + high) // 2
+        lines.seek(middle)
+        lines.readline()
+        entry = _entry(lines.readline())
+        if entry and _instant(entry["stageTimestamp"]) < since - SLACK_S:
+            low = middle
+        else:
+            high = middle
+    lines.seek(low)
+    if low:
+        lines.readline()
+    return lines.tell()
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}  # the line being written right now
+
+
 def received(entry: dict[str, Any]) -> float:
-    return datetime.fromisoformat(entry["requestReceivedTimestamp"].replace("Z", "+00:00")).timestamp()
+    return _instant(entry["requestReceivedTimestamp"])
+
+
+def _instant(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def writes(lab: Any, since: float, user: str) -> list[dict[str, Any]]:
