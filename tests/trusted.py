@@ -29,12 +29,21 @@ def deployment(
 
 
 @contextmanager
-def small_platform(lab: Any, prefix: str, change: Callable[[dict[str, Any]], None]) -> Iterator[str]:
-    """The smallest example, Ready in a namespace of its own, which goes afterwards."""
+def space(lab: Any, prefix: str) -> Iterator[str]:
+    """A namespace of its own, which goes afterwards with the deployment `visio` in it."""
     namespace = f"{prefix}-{time.monotonic_ns()}"
     make_namespace(lab, namespace)
-    live.apply(lab, deployment(lab, "minimal.yaml", namespace, change))
-    live.wait_ready(lab, namespace, timeout=240)
     yield namespace
     lab.kubectl("delete", "vd", "visio", "--namespace", namespace, "--timeout=60s", check=False)
     lab.kubectl("delete", "namespace", namespace, "--wait=false", check=False)
+
+
+@contextmanager
+def platform(
+    lab: Any, prefix: str, change: Callable[[dict[str, Any]], None] | None = None, example: str = "minimal.yaml"
+) -> Iterator[str]:
+    """An example, Ready in a space of its own."""
+    with space(lab, prefix) as namespace:
+        live.apply(lab, deployment(lab, example, namespace, change))
+        live.wait_ready(lab, namespace, timeout=240)
+        yield namespace

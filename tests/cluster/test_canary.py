@@ -67,7 +67,7 @@ def platform(real_lab: Any) -> Iterator[str]:
         spec["sfu"] = {"min": 1, "max": 1}
         spec["upgrade"] = {"soak": "0s", "canaryFor": "45s"}
 
-    with trusted.small_platform(real_lab, "canary", small) as namespace:
+    with trusted.platform(real_lab, "canary", small) as namespace:
         yield namespace
     real_lab.kubectl("delete", "visiorelease", NEXT, check=False)
 

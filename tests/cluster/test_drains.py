@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_sfu import JOINED_S, LOST, PEOPLE, Calls, holder, is_ready, node_id, servers
+from test_sfu import JOINED_S, LOST, PEOPLE, Calls, holder, node_id, servers, wait_for_both
 
 import live
 import trusted
 from livekit_loopback import free_port
 from visio_lab.certificates import host_certificate
-from visio_lab.operator_process import make_namespace
 from visio_lab.public_ca import public_authority
 from visio_operator.cli import main
 from visio_operator.workloads.sfu import METRICS_PORT
@@ -67,10 +66,6 @@ def webhook(real_lab: Any, tmp_path: Path) -> Iterator[Webhook]:
 @pytest.fixture
 def platform(real_lab: Any, webhook: Webhook) -> Iterator[str]:
     """Two media servers that are forced, and who is told of it."""
-    namespace = f"drains-{time.monotonic_ns()}"
-    make_namespace(real_lab, namespace)
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hook", "namespace": namespace}}
-    live.apply(real_lab, [{**secret, "stringData": {"secret": SECRET}}])
 
     def forced(spec: dict[str, Any]) -> None:
         spec["sfu"] = {"min": 2, "max": 2}
@@ -78,16 +73,13 @@ def platform(real_lab: Any, webhook: Webhook) -> Iterator[str]:
         hook = {"url": webhook.url, "secretRef": {"name": "hook"}}
         spec["upgrade"] = {"announce": {"webhook": hook, "contact": "assistance@example.gouv.fr"}}
 
-    def both() -> bool:
-        found = servers(real_lab, namespace)
-        return len(found) == 2 and all(is_ready(pod) for pod in found.values())
-
-    live.apply(real_lab, trusted.deployment(real_lab, "minimal.yaml", namespace, forced))
-    live.eventually("two media servers are ready", both, 240)
-    yield namespace
-    real_lab.kubectl("delete", "pod", "participants", "--namespace", namespace, "--wait=false", check=False)
-    real_lab.kubectl("delete", "vd", "visio", "--namespace", namespace, "--timeout=60s", check=False)
-    real_lab.kubectl("delete", "namespace", namespace, "--wait=false", check=False)
+    with trusted.space(real_lab, "drains") as namespace:
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hook", "namespace": namespace}}
+        live.apply(real_lab, [{**secret, "stringData": {"secret": SECRET}}])
+        live.apply(real_lab, trusted.deployment(real_lab, "minimal.yaml", namespace, forced))
+        wait_for_both(real_lab, namespace)
+        yield namespace
+        real_lab.kubectl("delete", "pod", "participants", "--namespace", namespace, "--wait=false", check=False)
 
 
 def status(lab: Any, namespace: str) -> dict[str, Any]:

@@ -12,11 +12,9 @@ import pytest
 
 import live
 import trusted
-from visio_lab.operator_process import make_namespace
 
 NAMED_S = 30
 """From the change to a condition that names the field, the problem and the next step."""
-SETTLED = "connections"
 PODS_OF_NOTHING_ELSE = {"preflight", "postgres", "redis", "garage"}
 """The check itself, and servers of the platform's own, which are connected to nothing."""
 
@@ -25,22 +23,15 @@ Spec = dict[str, Any]
 
 @pytest.fixture
 def space(real_lab: Any) -> Iterator[str]:
-    name = f"connections-{time.monotonic_ns()}"
-    make_namespace(real_lab, name)
-    yield name
-    real_lab.kubectl("delete", "vd", "visio", "--namespace", name, "--timeout=60s", check=False)
-    real_lab.kubectl("delete", "namespace", name, "--wait=false", check=False)
+    with trusted.space(real_lab, "connections") as name:
+        yield name
 
 
 @pytest.fixture(scope="module")
 def settled(real_lab: Any) -> Iterator[str]:
     """A platform that is Ready."""
-    make_namespace(real_lab, SETTLED)
-    live.apply(real_lab, trusted.deployment(real_lab, "minimal.yaml", SETTLED))
-    live.wait_ready(real_lab, SETTLED)
-    yield SETTLED
-    real_lab.kubectl("delete", "vd", "visio", "--namespace", SETTLED, "--timeout=60s", check=False)
-    real_lab.kubectl("delete", "namespace", SETTLED, "--wait=false", check=False)
+    with trusted.platform(real_lab, "settled") as namespace:
+        yield namespace
 
 
 def _named(lab: Any, namespace: str, needles: tuple[str, ...]) -> str:

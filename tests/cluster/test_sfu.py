@@ -19,7 +19,6 @@ import pytest
 
 import live
 import trusted
-from visio_lab.operator_process import make_namespace
 
 WITH_SOUND = (sys.executable, str(Path(live.__file__).with_name("room_participants.py")))
 """The program whose participants send a tone and hear it."""
@@ -177,21 +176,24 @@ def process_of(pod: str) -> int:
 @pytest.fixture
 def platform(real_lab: Any) -> Iterator[str]:
     """The smallest platform with two media servers, in a namespace of its own."""
-    namespace = f"sfu-{time.monotonic_ns()}"
-    make_namespace(real_lab, namespace)
 
     def two(spec: dict[str, Any]) -> None:
         spec["sfu"] = {"min": 2, "max": 2}
 
+    with trusted.space(real_lab, "sfu") as namespace:
+        live.apply(real_lab, trusted.deployment(real_lab, "minimal.yaml", namespace, two))
+        wait_for_both(real_lab, namespace)
+        yield namespace
+
+
+def wait_for_both(lab: Any, namespace: str) -> None:
+    """Until two media servers are ready, whatever else is not yet."""
+
     def both() -> bool:
-        found = servers(real_lab, namespace)
+        found = servers(lab, namespace)
         return len(found) == 2 and all(is_ready(pod) for pod in found.values())
 
-    live.apply(real_lab, trusted.deployment(real_lab, "minimal.yaml", namespace, two))
-    live.eventually("two media servers are ready", both, 90)
-    yield namespace
-    real_lab.kubectl("delete", "vd", "visio", "--namespace", namespace, "--timeout=60s", check=False)
-    real_lab.kubectl("delete", "namespace", namespace, "--wait=false", check=False)
+    live.eventually("two media servers are ready", both, 240)
 
 
 @pytest.fixture

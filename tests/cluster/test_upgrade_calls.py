@@ -19,7 +19,6 @@ import live
 import trusted
 from upgrade_work import WORK, Leavers, LongCall, working
 from visio_lab.lab import add_livekit
-from visio_lab.operator_process import make_namespace
 from visio_lab.progress import SilentProgress
 from visio_lab.tools import ensure_tool
 from visio_operator.api.releases import find_release, load_releases
@@ -43,8 +42,6 @@ def whole(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def platform(real_lab: Any, whole: bool) -> Iterator[str]:
     """A platform of an older release with one media server."""
-    namespace = f"upgrade-{time.monotonic_ns()}"
-    make_namespace(real_lab, namespace)
     if whole:
         add_livekit(real_lab, "1.11.0")
     # The whole ladder has another LiveKit and another recorder in its first rung, but the same servers on GPUs.
@@ -60,11 +57,8 @@ def platform(real_lab: Any, whole: bool) -> Iterator[str]:
             spec["captions"]["min"] = spec["transcription"]["min"] = 1
 
     example = "evaluation-captions.yaml" if whole else "minimal.yaml"
-    live.apply(real_lab, trusted.deployment(real_lab, example, namespace, older))
-    live.wait_ready(real_lab, namespace, timeout=240)
-    yield namespace
-    real_lab.kubectl("delete", "vd", "visio", "--namespace", namespace, "--timeout=60s", check=False)
-    real_lab.kubectl("delete", "namespace", namespace, "--wait=false", check=False)
+    with trusted.platform(real_lab, "upgrade", older, example) as namespace:
+        yield namespace
     real_lab.kubectl("delete", "visiorelease", OVERRIDDEN, "--ignore-not-found", check=False)
 
 

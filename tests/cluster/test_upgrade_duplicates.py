@@ -37,7 +37,7 @@ def platform(real_lab: Any) -> Iterator[str]:
     release = {"version": NEW, "preconditions": ["duplicateUsers"]}
     head = {"apiVersion": "visio-operator.dev/v1alpha1", "kind": "VisioRelease", "metadata": {"name": NEW}}
     live.apply(real_lab, [{**head, "spec": release}])
-    with trusted.small_platform(real_lab, "duplicates", older) as namespace:
+    with trusted.platform(real_lab, "duplicates", older) as namespace:
         yield namespace
     real_lab.kubectl("delete", "visiorelease", NEW, check=False)
 

@@ -1,7 +1,8 @@
 """Signals of load, read from the running servers themselves: captions slots, waiting streams, the transcription queue.
 
-Each reading has a deadline of two seconds, and an endpoint that cannot be reached is left alone for ten. Nothing here
-raises: what could not be read is None, and the plan never shrinks on it.
+Each reading has a deadline of two seconds, and an endpoint that cannot be reached is left alone for ten; one that
+refuses is asked again in the next pass. Nothing here raises: what could not be read is None, and the plan never shrinks
+on it.
 """
 
 from __future__ import annotations
@@ -204,8 +205,10 @@ async def fetch_all(
             async with session.get(url, timeout=_PATIENCE) as answer:
                 text = await answer.text()
                 return text if answer.status == 200 else None
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            memory.silent_until[url] = now + SILENCE
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            # A refusal comes at once, mostly from a program that is just about to listen.
+            if not isinstance(getattr(error, "os_error", None), ConnectionRefusedError):
+                memory.silent_until[url] = now + SILENCE
             return None
 
     texts = await asyncio.gather(*(one(url) for url in urls.values()))

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from builders import a_deployment
+from livekit_loopback import free_port
 from visio_operator.plan.plan import PodMark
 from visio_operator.runtime.media_addresses import balancer_address, external_address
 from visio_operator.runtime.media_signals import count_taken, media_servers, recorders, sums, worker_queues
@@ -102,6 +103,25 @@ async def test_a_pod_that_does_not_answer_is_unknown_and_an_old_reading_keeps_it
         assert (server.rooms, server.participants, server.read_at) == (None, None, 0.0)
         [recorder] = await recorders(session, {"b": a_pod("b", ip="127.0.0.2")}, memory, 1000.0)
         assert (recorder.accepts, recorder.busy, recorder.read_at) == (None, None, 0.0)
+
+
+async def test_a_pod_that_refuses_is_asked_again_in_the_next_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, port = Memory(), free_port()
+    monkeypatch.setattr("visio_operator.runtime.media_signals.SFU_PORT", port)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text=SFU_TEXT)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app)
+    async with aiohttp.ClientSession() as session:
+        [before] = await media_servers(session, {"a": a_pod("a")}, {}, memory, 1000.0)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        [after] = await media_servers(session, {"a": a_pod("a")}, {}, memory, 1000.5)
+    await runner.cleanup()
+    assert (before.participants, after.participants) == (None, 17)
 
 
 async def test_a_broker_that_cannot_be_read_is_named_and_left_alone_for_a_while() -> None:
