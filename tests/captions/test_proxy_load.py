@@ -16,6 +16,7 @@ from live import limit
 STREAMS = 200
 DIRECT = 50
 SECONDS = 8
+MORE_TURNS = 2
 FRAMES_PER_SECOND = 12.5
 SERVER = (str(Path(__file__).parent / "load_server.py"),)
 
@@ -33,6 +34,16 @@ def speak(url: str, server: Server, pid: int) -> tuple[dict, float]:
         report = json.loads(clients.stdout.readline())
         # Per frame, so that a machine too busy for real time does not make it look cheap.
         return report, (cpu_s(pid) - idle) / report["frames"] * STREAMS * FRAMES_PER_SECOND
+
+
+def added_at_p99(report: dict) -> list[float]:
+    """Seconds that the proxy adds to a word, by the second in which both ways were measured."""
+    added = []
+    for second in range(1, SECONDS):
+        window = [[delay for at, delay in report[way] if second <= at < second + 1] for way in ("proxied", "direct")]
+        if all(len(delays) > 20 for delays in window):
+            added.append(p99(window[0]) - p99(window[1]))
+    return added
 
 
 @contextmanager
@@ -53,19 +64,17 @@ def test_200_streams_cost_half_a_core_or_little_more_than_a_relay_150_mib_and_20
         proxy.serve_from(server)
         stack.enter_context(proxy.running())
         report, cores = speak(proxy.url, server, proxy.pid)
-        memory = proxy.most_memory_mib()
+        memory, reports = proxy.most_memory_mib(), [report]
         with relaying(server) as relay:
             floor = speak(relay[0], server, relay[1])[1]
-            # Once more in turns: a machine with other work makes both dearer, at other moments, and never cheaper.
-            cores = min(cores, speak(proxy.url, server, proxy.pid)[1])
-            floor = min(floor, speak(relay[0], server, relay[1])[1])
-    assert report["odd"] == 0
-    assert report["frames"] == STREAMS * int(SECONDS * FRAMES_PER_SECOND)
-    added = []
-    for second in range(1, SECONDS):
-        window = [[delay for at, delay in report[way] if second <= at < second + 1] for way in ("proxied", "direct")]
-        if all(len(delays) > 20 for delays in window):
-            added.append(p99(window[0]) - p99(window[1]))
+            # In turns: a machine with other work makes both dearer, at other moments, and never cheaper.
+            for _ in range(MORE_TURNS):
+                report, again = speak(proxy.url, server, proxy.pid)
+                reports.append(report)
+                cores, floor = min(cores, again), min(floor, speak(relay[0], server, relay[1])[1])
+    assert [report["odd"] for report in reports] == [0] * len(reports)
+    assert {report["frames"] for report in reports} == {STREAMS * int(SECONDS * FRAMES_PER_SECOND)}
+    added = [each for report in reports for each in added_at_p99(report)]
     # Both ways in the same second share the machine's hiccups; the best second is the one with the fewest.
     milliseconds = [round(each * 1000, 1) for each in added]
     print(f"cores {cores:.3f}, of a relay {floor:.3f}, memory {memory:.0f} MiB, added at p99 {milliseconds} ms")
