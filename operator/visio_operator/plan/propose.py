@@ -267,10 +267,10 @@ def _with_minimum(part: str, least: int, pool: str, observed: Observed) -> int:
 def _nodes(
     waiting: Sequence[PoolChange], going: Collection[str], observed: Observed, gpus: GpuSize
 ) -> Iterator[NodeMark]:
-    """Marks of nodes that need no approval: our own cordons are taken back where the pool keeps its size. None is made
-    but on the way to a smaller size that was approved.
+    """Marks of nodes that need no approval: our own cordons are taken back unless a smaller pool waits, since what is
+    paid for may serve while more waits. None is made but on the way to a smaller size that was approved.
     """
-    held = {change.pool for change in waiting}
+    held = {change.pool for change in waiting if change.after < change.before}
     pool_of = {node.name: node.pool for node in observed.nodes}
     for mark in gpus.nodes:
         pool = pool_of.get(mark.node)

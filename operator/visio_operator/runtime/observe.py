@@ -282,11 +282,10 @@ def _broker(
         password = held.get(redis.secret_ref.key or "password")
     authorities = None
     if redis.tls and site.spec.ca_bundle is not None:
-        key = site.spec.ca_bundle.key
         try:
-            authorities = trust.only(bundle.get(key, ""), memory)
-        except ValueError:
-            return f"the key {key} of ConfigMap {site.spec.ca_bundle.config_map} holds no certificates"
+            authorities = trust.only(site.spec.ca_bundle, bundle, memory)
+        except ValueError as problem:
+            return f"{problem}, so Redis cannot be trusted"
     return Broker(redis.host or "", redis.port, redis.tls, password, redis.user, authorities)
 
 

@@ -92,12 +92,10 @@ async def _context(kube: Kube, site: Site, given: Prometheus, memory: Memory) ->
     if bundle is None or not given.url.startswith("https://"):
         return None
     found = await kube.get("ConfigMap", bundle.config_map, site.namespace)
-    text = ((found or {}).get("data") or {}).get(bundle.key, "")
     try:
-        return trust.only(text, memory)
-    except ValueError:
-        name = f"key {bundle.key} of ConfigMap {bundle.config_map}"
-        raise PrometheusError(f"the {name} holds no certificates, so Prometheus cannot be trusted") from None
+        return trust.only(bundle, (found or {}).get("data") or {}, memory)
+    except ValueError as problem:
+        raise PrometheusError(f"{problem}, so Prometheus cannot be trusted") from None
 
 
 async def query(

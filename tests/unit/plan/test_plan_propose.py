@@ -166,9 +166,11 @@ def test_only_our_own_cordons_are_taken_back_and_none_is_made() -> None:
     marks = (NodeMark("n0", cordon=False), NodeMark("n1", cordon=True))
     world = a_world(nodes=(a_node("n0", cordoned=True), a_node("n1")))
     unchanged = GpuSize(pools=(PoolPlan("l40", "oks", 2, 0, 4),), nodes=marks)
-    changed = GpuSize(pools=(PoolPlan("l40", "oks", 3, 0, 4),), nodes=marks)
+    larger = GpuSize(pools=(PoolPlan("l40", "oks", 3, 0, 4),), nodes=marks)
+    smaller = GpuSize(pools=(PoolPlan("l40", "oks", 1, 0, 4),), nodes=marks)
     assert propose(a_mode("Propose"), world, unchanged).gpus.nodes == marks[:1]
-    assert propose(a_mode("Propose"), world, changed).gpus.nodes == ()
+    assert propose(a_mode("Propose"), world, larger).gpus.nodes == marks[:1], "it may serve while more waits"
+    assert propose(a_mode("Propose"), world, smaller).gpus.nodes == ()
     assert propose(a_mode("ForecastOnly"), world, unchanged).gpus.nodes == ()
 
 
@@ -225,8 +227,12 @@ def test_streams_that_come_before_an_approved_pool_went_keep_it() -> None:
     taken = a_group(seen, approved=name)
     closed = replace(seen, captions_waiting=15, nodes=(nodes[0], replace(nodes[1], cordoned=True, cordoned_by_us=True)))
     plan = a_group(closed, approved=name, **taken.memory)
-    assert (plan.nodes, plan.pools) == ((NodeMark("n", cordon=False),), ())
-    assert waiting(plan) in ([], [("a", 1, 2)], [("b", 1, 2)])
+    assert (plan.nodes, plan.pools, waiting(plan)) == ((NodeMark("n", cordon=False),), (), [])
+
+    # More of them need more nodes, and while these wait for approval the closed one is of use at once.
+    crowd = a_group(replace(closed, captions_waiting=35), approved=name, **taken.memory)
+    assert (crowd.nodes, crowd.pools) == ((NodeMark("n", cordon=False),), ())
+    assert waiting(crowd) == [("a", 1, 2), ("b", 1, 2)]
 
 
 def test_pods_grow_on_gpus_that_exist_while_a_larger_pool_waits() -> None:
@@ -289,8 +295,9 @@ def test_without_its_approval_no_pool_is_written_and_no_node_closed_whatever_is_
     plan = decide(spec, replace(world, approved="0123456789ab" if guess else ""), NOW, LADDER, PACE)
     assert plan.pools == ()
     assert not [mark for mark in plan.nodes if mark.cordon]
-    held = {change.pool for change in plan.proposal.changes} if plan.proposal else set()
-    own = {node.name for node in world.nodes if node.pool not in held and node.cordoned_by_us}
+    changes = plan.proposal.changes if plan.proposal else ()
+    held, smaller = {one.pool for one in changes}, {one.pool for one in changes if one.after < one.before}
+    own = {node.name for node in world.nodes if node.pool not in smaller and node.cordoned_by_us}
     assert {mark.node for mark in plan.nodes} <= (own if mode == "Propose" else set())
     for change in plan.proposal.changes if plan.proposal else ():
         assert change.before == world.pools[change.pool].desired != change.after

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from visio_lab.certificates import host_certificate, new_authority
+from visio_operator.api.routes import CaBundle
 from visio_operator.runtime import trust
 from visio_operator.runtime.media_signals import worker_queues
 from visio_operator.runtime.memory import Memory
@@ -45,8 +46,14 @@ async def a_broker(folder: Path, host: str, waiting: int) -> AsyncIterator[tuple
         yield folder / "ca", server.sockets[0].getsockname()[1]
 
 
+BUNDLE = CaBundle(config_map="authorities")
+
+
 @pytest.fixture(autouse=True)
-def trusted_afresh() -> None:
+def trusted_afresh() -> Iterator[None]:
+    """Nobody after these tests trusts their authorities."""
+    trust.system.cache_clear()
+    yield
     trust.system.cache_clear()
 
 
@@ -68,15 +75,18 @@ async def test_the_authorities_of_the_bundle_are_trusted_and_no_others(
     async with a_broker(tmp_path, "localhost", 7) as (authority, port):
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         memory = Memory()
-        assert await _asked(port, trust.only(authority.read_text(), memory)) == (7, "")
-        other = new_authority("other").pem.decode()
-        assert await _asked(port, trust.only(other, memory)) == (None, f"Redis at localhost:{port} cannot be read")
+        assert await _asked(port, trust.only(BUNDLE, {"ca.crt": authority.read_text()}, memory)) == (7, "")
+        other = {"ca.crt": new_authority("other").pem.decode()}
+        assert await _asked(port, trust.only(BUNDLE, other, memory)) == (
+            None,
+            f"Redis at localhost:{port} cannot be read",
+        )
 
 
 @pytest.mark.parametrize("text", ["", " \n", "no certificate", "-----BEGIN CERTIFICATE-----\n????\n"])
 def test_a_bundle_without_certificates_is_an_error_and_never_the_authorities_of_the_system(text: str) -> None:
-    with pytest.raises(ValueError, match="no certificates"):
-        trust.only(text, Memory())
+    with pytest.raises(ValueError, match="the key ca.crt of ConfigMap authorities holds no certificates"):
+        trust.only(BUNDLE, {"ca.crt": text}, Memory())
 
 
 async def test_a_broker_with_an_untrusted_certificate_is_not_read(tmp_path: Path) -> None:
