@@ -85,7 +85,7 @@ async def test_the_authorities_of_the_bundle_are_trusted_and_no_others(
 
 @pytest.mark.parametrize("text", ["", " \n", "no certificate", "-----BEGIN CERTIFICATE-----\n????\n"])
 def test_a_bundle_without_certificates_is_an_error_and_never_the_authorities_of_the_system(text: str) -> None:
-    with pytest.raises(ValueError, match="the key ca.crt of ConfigMap authorities holds no certificates"):
+    with pytest.raises(ValueError, match=r"the key ca\.crt of ConfigMap authorities holds no certificates"):
         trust.only(BUNDLE, {"ca.crt": text}, Memory())
 
 
