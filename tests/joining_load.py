@@ -16,12 +16,16 @@ import os
 import time
 from typing import Any
 
+import aiohttp
 from livekit import api, rtc
 
 PORT = 7880
 AT_ONCE = 3
 """Participants of each share who are on their way into a server at any time."""
 STAY_S = 0.2
+CONNECT_S = 15.0
+"""Who has no media by then has failed, whatever the SDK still waits for."""
+OPEN_S = 30.0
 
 
 class Relay:
@@ -67,13 +71,28 @@ async def join_for_ever(relay: Relay, room: str, numbers: itertools.count[int], 
         grants = api.VideoGrants(room_join=True, room=room)
         token = api.AccessToken().with_identity(f"person-{next(numbers)}").with_grants(grants).to_jwt()
         try:
-            await who.connect(relay.url, token)
+            await asyncio.wait_for(who.connect(relay.url, token), CONNECT_S)
             told["joined"] += 1
             await asyncio.sleep(STAY_S)
-        except rtc.ConnectError:
+        except (rtc.ConnectError, TimeoutError):
             told["failed"] += 1
         with contextlib.suppress(Exception):
-            await who.disconnect()
+            await asyncio.wait_for(who.disconnect(), CONNECT_S)
+
+
+async def open_room(ip: str, room: str, node: str) -> None:
+    """Open a room on a server, which may be known to the others a moment later than to us."""
+    end = time.monotonic() + OPEN_S
+    while True:
+        try:
+            async with api.LiveKitAPI(f"http://{ip}:{PORT}") as client:
+                await client.room.create_room(api.CreateRoomRequest(name=room, node_id=node))
+            return
+        except (api.TwirpError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            print(f"room {room} could not be opened: {error}", flush=True)
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(0.5)
 
 
 async def main() -> None:
@@ -85,8 +104,7 @@ async def main() -> None:
         await relay.start()
         for number in range(AT_ONCE * each["weight"]):
             room = f"load-{each['node']}-{number}"
-            async with api.LiveKitAPI(f"http://{each['ip']}:{PORT}") as client:
-                await client.room.create_room(api.CreateRoomRequest(name=room, node_id=each["node"]))
+            await open_room(each["ip"], room, each["node"])
             told.setdefault(each["ip"], {"joined": 0, "failed": 0})
             work.append(asyncio.create_task(join_for_ever(relay, room, numbers, told[each["ip"]])))
     while True:

@@ -168,7 +168,8 @@ def test_a_canary_that_loses_five_percent_of_joins_is_taken_back_with_the_eviden
         return str(found.get("message")) if found.get("reason") == "CanaryFailed" else ""
 
     def joined() -> str:
-        return real_lab.kubectl("logs", "joining", "--namespace", platform, "--tail=1", check=False)
+        trace = live.get(real_lab, "vd", "visio", platform)["status"].get("trace")
+        return f"{trace}\n{real_lab.kubectl('logs', 'joining', '--namespace', platform, '--tail=20', check=False)}"
 
     message = live.eventually("the upgrade is held", held, 150, shown=joined)
     took = time.time() - began
