@@ -16,8 +16,13 @@ SAMPLE_RATE = 24_000
 FRAME_SAMPLES = 1920
 """Samples in one step of the model, 80 ms; word times are multiples of it."""
 _AUDIO = b"\x82\xa4type\xa5Audio\xa3pcm"
-_SHORT = len(_AUDIO) + 3
-_FLOAT = 0xCA
+_AUDIO_16 = _AUDIO + b"\xdc"
+_SHORT = len(_AUDIO_16) + 2
+_FLOAT = b"\xca"
+# Comparing with what is there is many times faster than counting.
+_FRAME_TAGS = _FLOAT * FRAME_SAMPLES
+_FRAME_SILENCE = bytes(3 * FRAME_SAMPLES)
+_STEP = msgpack.packb({"type": "Step"})[1:]
 # The first byte of a float holds its sign and all but one bit of its exponent: these are the magnitudes below 2**-7,
 # which is -42 dB of full scale. Speech in a call is far above it, a room's noise after noise suppression below.
 _QUIET = bytes(byte for byte in range(256) if byte & 0x7F < 60)
@@ -52,13 +57,11 @@ def read_client(message: bytes) -> Sound | int:
     Raises ValueError for anything else: what a server would close the stream for must not reach one, and compressed
     audio (OggOpus) cannot be continued in its middle on another server.
     """
-    body = message[_SHORT:]
-    if message[: _SHORT - 2] == _AUDIO + b"\xdc" and int.from_bytes(message[_SHORT - 2 : _SHORT], "big") * 5 == len(
-        body
-    ):
-        tags = body[::5]
-        if tags.count(_FLOAT) == len(tags):
-            return _sound(body)
+    samples, rest = divmod(len(message) - _SHORT, 5)
+    if not rest and message.startswith(_AUDIO_16) and int.from_bytes(message[_SHORT - 2 : _SHORT], "big") == samples:
+        tags = message[_SHORT::5]
+        if tags == (_FRAME_TAGS if samples == FRAME_SAMPLES else _FLOAT * samples):
+            return _sound(message[_SHORT:])
     content = unpack(message)
     match content:
         case {"type": "Marker", "id": int(identity)}:
@@ -85,4 +88,10 @@ def _sound(body: bytes) -> Sound:
     first = body[1::5]
     loud = len(first.translate(None, _QUIET)) * _LOUD_SHARE > samples
     planes = first + body[2::5] + body[3::5]
-    return Sound(samples, b"" if planes.count(0) == len(planes) else planes, loud)
+    silence = _FRAME_SILENCE if samples == FRAME_SAMPLES else bytes(3 * samples)
+    return Sound(samples, b"" if planes == silence else planes, loud)
+
+
+def is_step(message: bytes) -> bool:
+    """Whether a server tells a step of its model, as a map whose type comes first; it does so after each frame."""
+    return message.startswith(_STEP, 1) and message[0] & 0xF0 == 0x80

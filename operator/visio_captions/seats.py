@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ class Seat:
     """Steps of the model that the server has told; each one takes a frame of 80 ms."""
     progress_at: float = 0.0
     """When the server last told a step, or was last given audio while it had none."""
+    told_at: float = field(default_factory=time.monotonic)
+    """When the server last said anything, were it a pong."""
+    pinged_at: float = -math.inf
     delivering: bool = False
     """Whether the client is being sent a word: meanwhile nothing is read from the server, and that is not its fault."""
     verdict: asyncio.Future[Cause] = field(default_factory=lambda: asyncio.get_running_loop().create_future())

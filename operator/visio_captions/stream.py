@@ -12,18 +12,23 @@ from typing import Any
 import msgpack
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from visio_captions.messages import FRAME_SAMPLES, SAMPLE_RATE, Sound, read_client, unpack
+from visio_captions.messages import FRAME_SAMPLES, SAMPLE_RATE, Sound, is_step, read_client, unpack
 from visio_captions.metrics import Metrics
 from visio_captions.seats import Cause, Seat, Seats
 from visio_captions.tape import Tape
 from visio_captions.timeline import Timeline
-from visio_captions.upstream import end
+from visio_captions.upstream import end, next_message
 
 BACKLOG_S = 2.0
 """Seconds of audio kept beyond the replay. A server that is later than this makes the client wait, by TCP: its audio
 stays in the agent, and the proxy's memory bounded."""
 STALL_S = 2.0
 """Seconds without a step of the model, in spite of audio, after which a server counts as stalled."""
+HEARTBEAT_S = 15.0
+"""Seconds without a word from a server after which it is pinged: a node that vanished shall end its streams instead of
+holding them forever, also where its model tells no steps."""
+PONG_S = 7.5
+"""Seconds that a server has for its answer."""
 PAUSE_S = 0.6
 """Seconds of quiet that make a pause of speech: longer than the model's delay, so that all before it has been said."""
 PAUSE_WAIT_S = 5.0
@@ -52,6 +57,7 @@ class Stream:
         self._repeated = False
         self._next: Seat | None = None
         self._relocation: asyncio.Task[None] | None = None
+        self._pinging: asyncio.Task[None] | None = None
         self.seat: Seat | None = None
         """Where the stream is now; None while it waits for another server."""
 
@@ -72,7 +78,7 @@ class Stream:
         except ConnectionError:
             log.info("a client left")
         finally:
-            for task in (reading, self._relocation):
+            for task in (reading, self._relocation, self._pinging):
                 if task is not None:
                     task.cancel()
             for left in (self.seat, self._next):
@@ -90,6 +96,13 @@ class Stream:
         outstanding = seat.sent - seat.heard >= FRAME_SAMPLES
         if seat.server.stepping and outstanding and not seat.delivering and now - seat.progress_at > STALL_S:
             seat.judge("stall")
+        if seat.delivering:
+            seat.told_at = now
+        if now - seat.told_at > HEARTBEAT_S + PONG_S:
+            seat.judge("closed")
+        elif now - seat.told_at > HEARTBEAT_S and seat.pinged_at <= seat.told_at:
+            seat.pinged_at = now
+            self._pinging = asyncio.create_task(_ping(seat))
         if not seat.server.serving and self._relocation is None:
             self._relocation = asyncio.create_task(self._relocate(seat))
         elif seat.server.serving and self._relocation is not None and self._next is None:
@@ -99,7 +112,7 @@ class Stream:
     def excuse(self, now: float) -> None:
         """Count the server's stall from now on."""
         if self.seat is not None:
-            self.seat.progress_at = now
+            self.seat.progress_at = self.seat.told_at = now
 
     def lag_s(self) -> float:
         """Seconds of the client's audio that no server has heard yet, of what has reached the proxy."""
@@ -167,19 +180,22 @@ class Stream:
     async def _hear(self, seat: Seat) -> None:
         """Pass a server's words on until it ends."""
         while True:
-            message = await seat.socket.receive()
-            if message.type is WSMsgType.TEXT:
+            message = await next_message(seat.socket)
+            seat.told_at = time.monotonic()
+            if message.type is WSMsgType.TEXT or message.type is WSMsgType.PONG:
                 continue
             if message.type is not WSMsgType.BINARY:
                 return seat.judge("closed")
+            if is_step(message.data):
+                self._stepped(seat)
+                continue
             try:
                 content = unpack(message.data)
             except ValueError:
                 return seat.judge("error")
             match content:
                 case {"type": "Step"}:
-                    seat.stepped(time.monotonic())
-                    self._tape.forget(seat.heard - self._replay)
+                    self._stepped(seat)
                     continue
                 case {"type": "Error"}:
                     log.warning("%s said: %s", seat.server.address, str(content.get("message"))[:200])
@@ -189,6 +205,10 @@ class Stream:
                 seat.delivering = True
                 await self._client.send_bytes(msgpack.packb(answer))
                 seat.delivering = False
+
+    def _stepped(self, seat: Seat) -> None:
+        seat.stepped(seat.told_at)
+        self._tape.forget(seat.heard - self._replay)
 
     def _translate(self, content: Any) -> Any:
         """A server's message as the client may have it; None for one that it has had, from another server."""
@@ -252,3 +272,9 @@ class Stream:
         while self._tape.quiet < PAUSE_S * SAMPLE_RATE and time.monotonic() < give_up:
             await asyncio.sleep(_PAUSE_CHECK_S)
         seat.judge("cordon")
+
+
+async def _ping(seat: Seat) -> None:
+    # One that cannot be sent is one that is not answered.
+    with contextlib.suppress(ConnectionError):
+        await seat.socket.ping()

@@ -14,8 +14,6 @@ from visio_captions.servers import KEY_HEADER, STREAM_PATH
 
 OPEN_TIMEOUT_S = 5.0
 """Seconds for a server to accept a stream and say Ready; a healthy one needs one step of its model, 80 ms."""
-HEARTBEAT_S = 15.0
-"""Seconds between pings to a server, so that a node that vanished ends its streams instead of holding them forever."""
 CLOSE_TIMEOUT_S = 2.0
 MESSAGE_LIMIT = 1024 * 1024
 """Bytes of the largest message carried; a frame of audio has about 10 kB."""
@@ -44,11 +42,12 @@ async def open_stream(session: aiohttp.ClientSession, address: str, key: str) ->
             upstream = await session.ws_connect(
                 f"http://{address}{STREAM_PATH}",
                 headers={KEY_HEADER: key},
-                heartbeat=HEARTBEAT_S,
+                # Not aiohttp's heartbeat, which is set anew with each of some 2,500 messages a second: see stream.py.
+                autoping=False,
                 max_msg_size=MESSAGE_LIMIT,
             )
             try:
-                return upstream, _accepted(await upstream.receive())
+                return upstream, _accepted(await next_message(upstream))
             except BaseException:
                 await end(upstream)
                 raise
@@ -59,6 +58,15 @@ async def open_stream(session: aiohttp.ClientSession, address: str, key: str) ->
         raise ServerFailedError(f"it did not accept the stream within {OPEN_TIMEOUT_S:.0f} s") from None
     except (aiohttp.ClientError, OSError) as error:
         raise ServerFailedError(str(error) or type(error).__name__) from None
+
+
+async def next_message(upstream: Upstream) -> aiohttp.WSMessage:
+    """What a server says next; its pings are answered, and a pong is passed on, since it tells that it lives."""
+    while True:
+        message = await upstream.receive()
+        if message.type is not aiohttp.WSMsgType.PING:
+            return message
+        await upstream.pong(message.data)
 
 
 def _accepted(message: aiohttp.WSMessage) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visio_captions.messages import FRAME_SAMPLES, Sound, read_client
+from visio_captions.messages import FRAME_SAMPLES, Sound, is_step, read_client
 from visio_captions.tape import Tape
 
 
@@ -80,6 +80,26 @@ def test_what_is_neither_audio_nor_marker_is_an_error(content: bytes) -> None:
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     with contextlib.suppress(ValueError):
         assert isinstance(read_client(content), Sound | int)
+
+
+@pytest.mark.parametrize(
+    ("content", "want"),
+    [
+        ({"type": "Step"}, True),
+        ({"type": "Step", "step_idx": 7, "prs": [0.0] * 4, "buffered_pcm": 0}, True),
+        ({"type": "Steps"}, False),
+        ({"type": "Word", "text": "Step", "start_time": 0.0}, False),
+        (["type", "Step"], False),
+        ("Step", False),
+    ],
+)
+def test_a_step_is_told_from_other_messages_by_how_it_begins(content: object, want: bool) -> None:
+    assert is_step(msgpack.packb(content)) is want
+
+
+@given(st.binary(max_size=20))
+def test_no_bytes_are_too_odd_to_be_asked_whether_they_are_a_step(content: bytes) -> None:
+    assert is_step(content) is (content[1:].startswith(b"\xa4type\xa4Step") and 0x80 <= content[0] < 0x90)
 
 
 def test_a_float_that_only_looks_like_a_frame_is_decoded_as_it_is() -> None:

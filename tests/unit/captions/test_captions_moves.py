@@ -112,6 +112,32 @@ async def test_a_stalled_server_is_left_at_once() -> None:
         first.stalled = False
 
 
+async def test_a_silent_server_that_answers_no_ping_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a node that vanished: its model tells no steps, so that it works is only known by its answers."""
+    monkeypatch.setattr("visio_captions.stream.HEARTBEAT_S", 0.3)
+    monkeypatch.setattr("visio_captions.stream.PONG_S", 0.2)
+    async with servers(4, 4) as [first, second], a_proxy(first, second) as proxy, a_client() as client:
+        first.steps, first.stalled = False, True
+        stream = await speak(client, proxy)
+        await stream.send_bytes(frame())
+        await until(lambda: moves(proxy, "closed") == 1)
+        assert await is_heard(stream, 7)
+        assert second.used == 1
+        first.stalled = False
+
+
+async def test_a_silent_server_that_answers_pings_keeps_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visio_captions.stream.HEARTBEAT_S", 0.1)
+    monkeypatch.setattr("visio_captions.stream.PONG_S", 0.2)
+    async with servers(4, 4) as [first, second], a_proxy(first, second) as proxy, a_client() as client:
+        first.steps = False
+        stream = await speak(client, proxy)
+        await asyncio.sleep(1.0)
+        await first.sockets[0].ping()
+        assert await is_heard(stream, 7)
+        assert (first.used, second.used, moves(proxy, "closed")) == (1, 0, 0)
+
+
 async def test_a_server_that_says_error_is_left_at_once() -> None:
     async with servers(4, 4) as [first, second], a_proxy(first, second) as proxy, a_client() as client:
 
