@@ -164,13 +164,15 @@ def _study(arguments: argparse.Namespace, config: PlannerConfig, trace: Streams 
             trace = replace(trace, calendar=config.calendar())
             found = compare(entrants(limits, trace, cloud, history, moving), trace, limits, cloud, seed, history, tell)
             returned = found.returned
+            points, tuned = frontier(trace, limits, seed, history, moving, tell) if arguments.frontier else ((), ())
             study = replace(
                 study,
                 setting=_setting_of_streams(arguments, study.setting, trace, history),
                 policies=found.lines,
                 week=found.week,
                 whole=found.whole,
-                frontier=frontier(trace, limits, seed, history, moving, tell) if arguments.frontier else (),
+                frontier=points,
+                tuned=tuned,
             )
         if jobs:
             own = config.limits("transcription")
@@ -184,7 +186,7 @@ def _progress() -> Progress:
 
 
 class Teller:
-    """Shows how far the run of now is; what is done goes away, since a frontier has thirty runs."""
+    """Shows how far the run of now is; what is done goes away, since a frontier has some forty runs."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from visio_operator.simulation.study import Point, Recordings, Study
+from visio_operator.simulation.study import Point, Recordings, Study, in_words
 
 _WIDTH = 120
 
@@ -19,6 +19,8 @@ def print_tables(study: Study) -> None:
         console.print(_policies(study))
     if study.frontier:
         console.print(_frontier(study.frontier))
+        for each in study.tuned:
+            console.print(in_words(each))
     if study.recordings is not None:
         console.print(_recordings(study.recordings, study))
 

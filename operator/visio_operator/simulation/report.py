@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import charts
-from .study import Span, Study
+from .study import Span, Study, in_words
 
 TEMPLATE = "report.html.j2"
 
@@ -40,6 +40,7 @@ def page(study: Study) -> str:
         setting=study.setting,
         frame=charts,
         streams=_course(study.week, study.whole, "streams", "slots") if study.week and study.whole else None,
+        tuned=[in_words(each) for each in study.tuned],
         frontier_charts=charts.frontier_charts(study.frontier),
         recordings=_course(study.recordings.week, study.recordings.whole, "recordings", "servers")
         if study.recordings

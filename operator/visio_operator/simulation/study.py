@@ -69,6 +69,21 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """The planner beside an autoscaler with the highest target at which no more streams wait than may."""
+
+    lead_seconds: float
+    may_wait_percent: float
+    target_percent: int | None
+    """Found by trying, with the trace known beforehand; None where no target is low enough."""
+    of_autoscaler: float | None
+    """Server hours of the planner, of those of that autoscaler."""
+    of_oracle: float | None
+    waited_percent: float
+    """With the planner."""
+
+
+@dataclass(frozen=True)
 class RecordingsLine:
     """The figures of one policy over recordings."""
 
@@ -157,12 +172,27 @@ class Study:
     whole: Span | None = None
     """The whole time that counts, by days."""
     frontier: tuple[Point, ...] = ()
+    tuned: tuple[Tuned, ...] = ()
+    """For each lead time of the frontier."""
     recordings: Recordings | None = None
 
 
 def euros(seconds: float, limits: Limits) -> float | None:
     """What server seconds cost; None without a price, since nothing is free."""
     return None if limits.price_per_hour is None else round(seconds / 3600 * limits.price_per_hour, 2)
+
+
+def in_words(found: Tuned) -> str:
+    """The comparison as a sentence."""
+    lead = f"Median lead {found.lead_seconds / 60:g} min"
+    may = f"lets at most {found.may_wait_percent:g} % of the streams wait"
+    if found.target_percent is None or found.of_autoscaler is None:
+        return f"{lead}: no target of an autoscaler {may}."
+    oracle = "" if found.of_oracle is None else f" and {found.of_oracle:.3f} of the oracle"
+    return (
+        f"{lead}: the planner pays {found.of_autoscaler:.3f} of an autoscaler that is tuned so that it {may}"
+        f" (target {found.target_percent} %){oracle}; with the planner {found.waited_percent:.4f} % wait."
+    )
 
 
 def as_figures(study: Study) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from visio_operator.cli import main
 from visio_operator.plan.batch import Batch
 from visio_operator.plan.servers import Job, Limits, Reading, Server
 from visio_operator.simulation.cloud import Cloud
-from visio_operator.simulation.frontier import AUTOSCALER, PLANNER, frontier
+from visio_operator.simulation.frontier import AUTOSCALER, PLANNER, frontier, tuned_target
 from visio_operator.simulation.read_trace import TraceError, read_jobs
 from visio_operator.simulation.recordings import run_recordings
+from visio_operator.simulation.study import in_words
 from visio_operator.simulation.synthetic import MONDAY, Shape, generate
 from visio_operator.simulation.trace import Streams
 
@@ -147,10 +148,28 @@ def test_nothing_to_run_is_bad_input(arguments, capsys):
     assert "give --trace" in capsys.readouterr().err
 
 
+@given(st.integers(0, 100))
+def test_a_tuned_target_is_the_highest_that_is_enough(highest):
+    tried = []
+
+    def enough(percent):
+        tried.append(percent)
+        return percent <= highest
+
+    assert tuned_target(enough) == (min(highest, 99) if highest >= 5 else None)
+    assert len(set(tried)) <= 14
+
+
 def test_an_autoscaler_that_keeps_more_free_pays_more():
     whole = generate(Shape(weeks=1, peak=300), seed=4)
     trace = Streams(whole.start, whole.joins[6 * 120 : 13 * 120])
-    points = frontier(trace, Limits(), 4, 0, True, lambda *_: None, leads=(120.0, 900.0))
+    points, tuned = frontier(trace, Limits(blocked_target=0.02), 4, 0, True, lambda *_: None, leads=(120.0, 900.0))
+    for lead, found in zip((120.0, 900.0), tuned, strict=True):
+        settings = {point.setting: point for point in points if point.lead_seconds == lead}
+        ours, theirs = settings["blockedTarget 2 %"], settings[f"target {found.target_percent} %"]
+        assert theirs.waited_percent <= found.may_wait_percent == 2.0
+        assert found.of_autoscaler == pytest.approx(ours.server_hours / theirs.server_hours, abs=0.001)
+        assert f"pays {found.of_autoscaler:.3f} of an autoscaler" in in_words(found)
     for lead in (120.0, 900.0):
         theirs = [point for point in points if (point.lead_seconds, point.policy) == (lead, AUTOSCALER)]
         hours = [point.server_hours for point in theirs]
