@@ -15,7 +15,7 @@ from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Mapping
 from copy import copy, deepcopy
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from math import inf, sqrt
 from typing import Any
 from zlib import compress, decompressobj, error
@@ -37,9 +37,11 @@ _AROUND = 6
 _CHANCE = 27.0
 """Three times the peakedness of meetings of eight (facts/scaling.md D5): what is within it may be chance."""
 _NEAR = 12
-"""Buckets around a quiet time that have to be quiet as well: an hour."""
+"""Buckets before a quiet half hour that have to be quiet as well: an hour."""
+_HALF_HOUR = 6
+"""The same of those after it, which are known better: days begin more punctually than they end."""
 _AROUND_WEEKENDS = 6 * _NEAR
-"""The same of weekends, of which a month has eight days only: where few people come, a gap of hours is chance."""
+"""Both of weekends, of which a month has eight days only: where few people come, a gap of hours is chance."""
 _QUIET_DAYS = {False: 15, True: 8}
 """Days of a kind, working days and weekends, that have to have been quiet."""
 _STEADY = 24
@@ -180,8 +182,9 @@ class Demand:
         late = now % BUCKET >= BUCKET / 2
         if load == 0 and not self._ever:
             return []
-        if load == 0 and all(self._is_quiet(bucket) for bucket in range(first, last + 2)):
-            return []
+        if load <= SMALL and all(self._is_quiet(bucket) for bucket in range(first, last + 2)):
+            # Those who are there stay or leave.
+            return [(max(load, self._peak), 0.0)] if load else []
         key = (first, last, late)
         usual, part = self._parts.get(key) or self._part(*key)
         level = min((load + SMALL) / (usual + SMALL), STEEPEST) - 1.0
@@ -281,26 +284,28 @@ class Demand:
         self._means, self._own, self._shapes, self._quiet, self._parts = {}, {}, {}, {}, {}
 
     def _is_quiet(self, bucket: int) -> bool:
-        """Whether nobody ever came around this time on a day of this kind, in weeks enough to say so."""
-        place = bucket // _NEAR
+        """Whether nobody ever came around this time on a day of this kind, in weeks enough to say so; the last few who
+        came before may still have been there and left.
+        """
+        place = bucket // _HALF_HOUR
         found = self._quiet.get(place)
         if found is None:
             found = self._quiet[place] = self._seen_quiet(bucket)
         return found
 
     def _seen_quiet(self, bucket: int) -> bool:
-        around = _AROUND_WEEKENDS if is_weekend(bucket) else _NEAR
-        first = bucket // _NEAR * _NEAR - around
+        around, after = (_AROUND_WEEKENDS,) * 2 if is_weekend(bucket) else (_NEAR, _HALF_HOUR)
+        first = bucket // _HALF_HOUR * _HALF_HOUR - around
         days = 0
         for back in range(1, WEEKS * 7):
             start = first - back * DAY
             if is_weekend(start + around) != is_weekend(bucket):
                 continue
             week, place = divmod(start, WEEK)
-            length = 2 * around + _NEAR
+            length = around + _HALF_HOUR + after
             values = self._weeks[week % (WEEKS + 1)][place : place + length]
             values += self._weeks[(week + 1) % (WEEKS + 1)][: length - len(values)]
-            if max(values) > 0:
+            if max(values) > SMALL or any(value > max(before, 0.0) for before, value in pairwise(values)):
                 return False
             days += min(values) == 0
         return days >= _QUIET_DAYS[is_weekend(bucket)]

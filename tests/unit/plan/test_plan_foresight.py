@@ -172,6 +172,26 @@ def test_the_morning_is_foreseen_before_anybody_is_there():
     assert demand.upper(now - 7200, 0.0, 600, 3.0) == 0.0
 
 
+def leaving_late(bucket: int) -> float:
+    """From eight to twenty many are there, and the last of them stay until midnight."""
+    hour = (bucket % DAY * BUCKET / 3600 - 8) % 24
+    return 300.0 if hour < 12 else max(0.0, 16.0 - 4.0 * (hour - 12))
+
+
+@pytest.mark.parametrize(("came", "quiet"), [(0.0, True), (1.0, False)])
+def test_who_stays_late_needs_no_more_than_is_there_unless_somebody_once_came_then(came, quiet):
+    demand = Demand()
+    for bucket in range(DAY // 2, 5 * WEEK):
+        there = leaving_late(bucket) + (came if bucket == bucket_at(30, 0.5) - bucket_at(0, 0) else 0.0)
+        demand.observe(MONDAY + bucket * BUCKET, there)
+    late = MONDAY + 36 * 86_400 + 600.0
+    demand.observe(late, 4.0)
+    there, empty = demand.outlook(late, 3.0, 900), demand.outlook(late, 0.0, 900)
+    assert (there == [(4.0, 0.0)]) is quiet
+    assert (empty == []) is quiet
+    assert quiet or there[-1][1] > 0
+
+
 def test_a_meeting_that_comes_every_week_is_not_smoothed_away():
     demand = taught(5, 300.0, dict.fromkeys(range(2, 35, 7), 2.0))
     assert demand.usual(bucket_at(35 + 2, 10)) == pytest.approx(600, rel=0.02)
