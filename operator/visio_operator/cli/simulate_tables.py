@@ -19,6 +19,7 @@ def print_tables(study: Study) -> None:
         console.print(_policies(study))
     if study.frontier:
         console.print(_frontier(study.frontier))
+        console.print("The planner's server hours beside an autoscaler that is tuned, with the trace known beforehand:")
         for each in study.tuned:
             console.print(in_words(each))
     if study.recordings is not None:

@@ -39,16 +39,22 @@ class _Runs:
     ideal: float
     _points: dict[tuple[str, float], Point] = field(default_factory=dict)
 
-    def compared(self) -> tuple[list[Point], Tuned]:
-        """All points of this lead time, and the planner beside the tuned autoscaler."""
-        may = self.limits.blocked_target
-        percent = tuned_target(lambda each: self.autoscaler(each).waited_percent <= 100 * may)
-        ours, theirs = self.planner(may), self.autoscaler(percent) if percent else None
-        targets = {*UTILIZATIONS, percent} if percent else set(UTILIZATIONS)
-        points = [self.planner(target) for target in sorted({*TARGETS, may}, reverse=True)]
-        points += [self.autoscaler(each) for each in sorted(targets, reverse=True)]
-        share = round(ours.server_hours / theirs.server_hours, 3) if theirs and theirs.server_hours else None
-        return points, Tuned(self.lead, round(100 * may, 4), percent, share, ours.of_oracle, ours.waited_percent)
+    def compared(self) -> tuple[list[Point], tuple[Tuned, Tuned]]:
+        """All points of this lead time; and the planner beside the autoscaler that lets no more wait than may, and
+        beside the one that lets no more wait than the planner did.
+        """
+        ours = self.planner(self.limits.blocked_target)
+        tuned = self._tuned(ours, round(100 * self.limits.blocked_target, 4)), self._tuned(ours, ours.waited_percent)
+        targets = {*UTILIZATIONS, *(each.target_percent for each in tuned if each.target_percent)}
+        blocked = {*TARGETS, self.limits.blocked_target}
+        points = [self.planner(target) for target in sorted(blocked, reverse=True)]
+        return points + [self.autoscaler(each) for each in sorted(targets, reverse=True)], tuned
+
+    def _tuned(self, ours: Point, may: float) -> Tuned:
+        percent = tuned_target(lambda each: self.autoscaler(each).waited_percent <= may)
+        theirs = self.autoscaler(percent).server_hours if percent else 0.0
+        share = round(ours.server_hours / theirs, 3) if theirs else None
+        return Tuned(self.lead, may, percent, share, ours.of_oracle, ours.waited_percent)
 
     def planner(self, target: float) -> Point:
         """The planner with a blocked target."""
@@ -82,17 +88,17 @@ class _Runs:
 def frontier(
     trace: Streams, limits: Limits, seed: int, history: int, moving: bool, tell: Tell, leads: tuple[float, ...] = LEADS
 ) -> tuple[tuple[Point, ...], tuple[Tuned, ...]]:
-    """A point for each lead time, policy and setting, from cheap to careful; and for each lead time the comparison with
-    the autoscaler that is tuned to let no more wait, which is among the points.
+    """A point for each lead time, policy and setting, from cheap to careful; and for each lead time two comparisons
+    with an autoscaler that is tuned to a share of waiting streams, which is among the points.
     """
     offered = trace.offered()
     points: list[Point] = []
-    tuned = []
+    tuned: list[Tuned] = []
     for lead in leads:
         ideal = oracle_seconds(offered, limits.slots, lead, history)
         here, found = _Runs(trace, limits, seed, history, moving, tell, lead, ideal).compared()
         points += here
-        tuned.append(found)
+        tuned += found
     return tuple(points), tuple(tuned)
 
 

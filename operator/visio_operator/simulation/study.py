@@ -70,10 +70,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The planner beside an autoscaler with the highest target at which no more streams wait than may."""
+    """The planner beside an autoscaler with the highest target at which no more than so many streams wait."""
 
     lead_seconds: float
     may_wait_percent: float
+    """What `capacity.blockedTarget` allows, or what the planner came to."""
     target_percent: int | None
     """Found by trying, with the trace known beforehand; None where no target is low enough."""
     of_autoscaler: float | None
@@ -190,8 +191,8 @@ def in_words(found: Tuned) -> str:
         return f"{lead}: no target of an autoscaler {may}."
     oracle = "" if found.of_oracle is None else f" and {found.of_oracle:.3f} of the oracle"
     return (
-        f"{lead}: the planner pays {found.of_autoscaler:.3f} of an autoscaler that is tuned so that it {may}"
-        f" (target {found.target_percent} %){oracle}; with the planner {found.waited_percent:.4f} % wait."
+        f"{lead}: {found.of_autoscaler:.3f} of an autoscaler that {may} (target {found.target_percent} %){oracle}, with"
+        f" {found.waited_percent:g} % that wait."
     )
 
 

@@ -173,9 +173,9 @@ def test_the_page_has_the_figures_of_the_json(trace, tmp_path, capsys):
     wanted += [str(each) for point in study["frontier"] for each in list(point.values())[3:]]
     wanted += [str(each) for line in study["recordings"]["policies"] for each in list(line.values())[1:]]
     assert read.values == wanted
-    assert len(study["frontier"]) == 3 * 2 * 5
+    assert len(study["frontier"]) in range(3 * 2 * 5, 3 * (2 * 5 + 2) + 1), "and the targets that were looked for"
     # So few streams come at once that no autoscaler is ready for them.
-    assert [each["target_percent"] for each in study["tuned"]] == [None] * 3
+    assert [each["target_percent"] for each in study["tuned"] if each["may_wait_percent"] == 0.05] == [None] * 3
     for lead in (2, 5, 15):
         assert f"Median lead {lead} min: no target of an autoscaler lets at most 0.05 % of the streams wait." in text
     assert all(line["euros"] == pytest.approx(line["server_hours"] * 2.5, abs=0.131) for line in study["policies"])
