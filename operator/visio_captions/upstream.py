@@ -66,7 +66,9 @@ async def next_message(upstream: Upstream) -> aiohttp.WSMessage:
         message = await upstream.receive()
         if message.type is not aiohttp.WSMsgType.PING:
             return message
-        await upstream.pong(message.data)
+        # One that is gone has said its last: the next message is the end.
+        with contextlib.suppress(ConnectionError):
+            await upstream.pong(message.data)
 
 
 def _accepted(message: aiohttp.WSMessage) -> bytes:

@@ -186,7 +186,7 @@ def _progress() -> Progress:
 
 
 class Teller:
-    """Shows how far the run of now is; what is done goes away, since a frontier has some forty runs."""
+    """Shows how far the run of now is; what is done goes away, since a frontier has some fifty runs."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
