@@ -50,8 +50,13 @@ def test_a_node_is_bought_when_its_plan_is_approved_and_not_before(lab, operator
     assert (change["name"], change.get("fromNodes", 0), change["toNodes"]) == (pool, 0, 1)
     assert change["eurosPerDay"] == plan["eurosPerDay"] == "+56.40"
     assert live.condition(lab, namespace, "ApprovalPending")["status"] == "True"
-    events = live.items(lab, "events", namespace)
-    assert [event for event in events if event["message"].startswith("ApprovalPending is True")]
+
+    def told() -> bool:
+        return any(
+            event["message"].startswith("ApprovalPending is True") for event in live.items(lab, "events", namespace)
+        )
+
+    live.eventually("an event tells it, which is written after the status", told, 15)
 
     before = live.get(lab, "nodepools.oks.dev", pool)
     # Past the command: an approval that fits no plan is ignored, and the plan goes on under a new name.
