@@ -71,9 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not _baseline(config):
         # A baseline that takes minutes to build and to play, and gates nothing: no part of the suite unless asked for.
         items[:] = [item for item in items if "external_metrics" not in getattr(item, "fixturenames", ())]
-    if not hasattr(config, "workerinput"):
-        # Pure tests first: a mistake there explains the failures on the cluster that follow from it.
-        items.sort(key=lambda item: "/tests/unit/" not in str(item.path))
+    # Pure tests first: a mistake there explains the failures on the cluster that follow from it.
+    items.sort(key=lambda item: "/tests/unit/" not in str(item.path))
 
 
 @pytest.fixture(scope="session")

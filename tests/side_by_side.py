@@ -1,19 +1,16 @@
-"""The whole suite on two workers: one has the laboratories, the other has the pure tests, at the lowest priority.
+"""The whole suite on two workers: what is pure runs two at a time, a laboratory has the machine nearly to itself.
 
-A laboratory waits for most of its time, and what it does not use is left to the pure tests. Two laboratories side by
-side were tried on two cores: they took longer than one after the other, and tests of calls and of seconds failed.
-Everything here is silent unless the whole suite runs: a few named files, or a run whose words somebody reads (`-s`),
-have one process, as ever.
+Two laboratories side by side were tried on two cores: they took longer than one after the other, and tests of calls and
+of seconds failed. Everything here is silent unless the whole suite runs: a few named files, or a run whose words
+somebody reads (`-s`), have one process, as ever.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +65,7 @@ class Apart(LoadScopeScheduling):
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Apart:
-    # In the order of collection, in which the laboratories are first: they take longest.
+    # In the order of collection: a mistake in what is pure explains failures on the cluster, so it is told first.
     config.option.loadscopereorder = False
     return Apart(config, log)
 
@@ -78,21 +75,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     folder = getattr(item.config, "workerinput", {}).get("turns")
     if not folder:
         return (yield)
-    if not item.nodeid.startswith(OF_THE_MACHINE):
-        step_back()
     with turn(Path(folder), alone=item.get_closest_marker("alone") is not None):
         return (yield)
-
-
-@cache
-def step_back() -> None:
-    """Leave the processors to whoever wants them, from now on: this worker has only pure tests."""
-    # Linux shares processors between sessions first (sched(7), "The autogroup feature"), so that a priority counts for
-    # little beside a laboratory, which is another session.
-    with suppress(OSError):
-        os.setsid()
-        Path("/proc/self/autogroup").write_text("19")
-    os.nice(19)
 
 
 @contextmanager
