@@ -54,7 +54,7 @@ class _Runs:
         percent = tuned_target(lambda each: self.autoscaler(each).waited_percent <= may)
         theirs = self.autoscaler(percent).server_hours if percent else 0.0
         share = round(ours.server_hours / theirs, 3) if theirs else None
-        return Tuned(self.lead, may, percent, share, ours.of_oracle, ours.waited_percent)
+        return Tuned(self.lead, may, percent, share)
 
     def planner(self, target: float) -> Point:
         """The planner with a blocked target."""

@@ -79,9 +79,6 @@ class Tuned:
     """Found by trying, with the trace known beforehand; None where no target is low enough."""
     of_autoscaler: float | None
     """Server hours of the planner, of those of that autoscaler."""
-    of_oracle: float | None
-    waited_percent: float
-    """With the planner."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +186,7 @@ def in_words(found: Tuned) -> str:
     may = f"lets at most {found.may_wait_percent:g} % of the streams wait"
     if found.target_percent is None or found.of_autoscaler is None:
         return f"{lead}: no target of an autoscaler {may}."
-    oracle = "" if found.of_oracle is None else f" and {found.of_oracle:.3f} of the oracle"
-    return (
-        f"{lead}: {found.of_autoscaler:.3f} of an autoscaler that {may} (target {found.target_percent} %){oracle}, with"
-        f" {found.waited_percent:g} % that wait."
-    )
+    return f"{lead}: {found.of_autoscaler:.3f} of an autoscaler that {may} (target {found.target_percent} %)."
 
 
 def as_figures(study: Study) -> dict[str, Any]:
