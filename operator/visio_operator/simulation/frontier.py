@@ -12,7 +12,7 @@ from .baselines import utilization
 from .cloud import Cloud
 from .compare import DAY_STEPS, Entrant, Tell
 from .oracle import oracle_seconds
-from .study import Point, Tuned, euros
+from .study import LOWEST, Point, Tuned, euros
 from .trace import Streams
 from .world import World
 
@@ -104,12 +104,12 @@ def frontier(
 
 def tuned_target(enough: Callable[[int], bool]) -> int | None:
     """The highest utilization in whole percent at which few enough wait, as who tries one after another finds it: where
-    it stops being enough between two that are apart. None when even five percent is too much.
+    it stops being enough between two that are apart. None when even the lowest is too much.
     """
-    best = next((percent for percent in (*UTILIZATIONS, 30, 20, 10, 5) if enough(percent)), None)
+    best = next((percent for percent in (*UTILIZATIONS, 30, LOWEST) if enough(percent)), None)
     if best is None:
         return None
-    above = min((percent for percent in (*UTILIZATIONS, 30, 20, 10, 100) if percent > best), default=100)
+    above = min((percent for percent in (*UTILIZATIONS, 30, 100) if percent > best), default=100)
     while above - best > 1:
         middle = (best + above) // 2
         if enough(middle):

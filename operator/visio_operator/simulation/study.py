@@ -7,6 +7,9 @@ from typing import Any
 
 from visio_operator.plan.servers import Limits
 
+LOWEST = 20
+"""Target of an autoscaler in percent below which nobody would tune it: five servers where one is enough."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -76,7 +79,7 @@ class Tuned:
     may_wait_percent: float
     """What `capacity.blockedTarget` allows, or what the planner came to."""
     target_percent: int | None
-    """Found by trying, with the trace known beforehand; None where no target is low enough."""
+    """Found by trying, with the trace known beforehand; None where even LOWEST is not low enough."""
     of_autoscaler: float | None
     """Server hours of the planner, of those of that autoscaler."""
 
@@ -185,7 +188,7 @@ def in_words(found: Tuned) -> str:
     lead = f"Median lead {found.lead_seconds / 60:g} min"
     may = f"lets at most {found.may_wait_percent:g} % of the streams wait"
     if found.target_percent is None or found.of_autoscaler is None:
-        return f"{lead}: no target of an autoscaler {may}."
+        return f"{lead}: no target of an autoscaler down to {LOWEST} % {may}."
     return f"{lead}: {found.of_autoscaler:.3f} of an autoscaler that {may} (target {found.target_percent} %)."
 
 

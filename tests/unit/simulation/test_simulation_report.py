@@ -177,7 +177,10 @@ def test_the_page_has_the_figures_of_the_json(trace, tmp_path, capsys):
     # So few streams come at once that no autoscaler is ready for them.
     assert [each["target_percent"] for each in study["tuned"] if each["may_wait_percent"] == 0.05] == [None] * 3
     for lead in (2, 5, 15):
-        assert f"Median lead {lead} min: no target of an autoscaler lets at most 0.05 % of the streams wait." in text
+        assert (
+            f"Median lead {lead} min: no target of an autoscaler down to 20 % lets at most 0.05 % of the streams wait."
+            in text
+        )
     assert all(line["euros"] == pytest.approx(line["server_hours"] * 2.5, abs=0.131) for line in study["policies"])
     for span in (study["week"], study["whole"], study["recordings"]["week"], study["recordings"]["whole"]):
         for index, demand in enumerate(span["demand"]):

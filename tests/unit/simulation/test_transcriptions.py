@@ -156,7 +156,7 @@ def test_a_tuned_target_is_the_highest_that_is_enough(highest):
         tried.append(percent)
         return percent <= highest
 
-    assert tuned_target(enough) == (min(highest, 99) if highest >= 5 else None)
+    assert tuned_target(enough) == (min(highest, 99) if highest >= 20 else None)
     assert len(set(tried)) <= 14
 
 
