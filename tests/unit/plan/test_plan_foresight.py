@@ -172,6 +172,14 @@ def test_the_morning_is_foreseen_before_anybody_is_there():
     assert demand.upper(now - 7200, 0.0, 600, 3.0) == 0.0
 
 
+def test_a_day_may_begin_half_an_hour_before_it_ever_did():
+    demand = taught(5, 300.0)
+    day = MONDAY + 35 * 86_400
+    demand.observe(day + 7.0 * 3600, 0.0)
+    assert demand.outlook(day + 7.05 * 3600, 0.0, 900) == []
+    assert demand.outlook(day + 7.35 * 3600, 0.0, 900) != []
+
+
 def leaving_late(bucket: int) -> float:
     """From eight to twenty many are there, and the last of them stay until midnight."""
     hour = (bucket % DAY * BUCKET / 3600 - 8) % 24
